@@ -1,0 +1,3 @@
+from . import lens_mae
+
+__all__ = ["lens_mae"]
