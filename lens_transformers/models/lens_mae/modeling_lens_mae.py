@@ -220,13 +220,17 @@ class LensMAEPositions(nn.Module):
         return self.compute(grid_size, device=self.table.device).to(self.table.dtype)
 
 
+class LensMAEPatchProjection(nn.Linear):
+    """The linear map of the patches; a class of its own for its initialisation."""
+
+
 class LensMAELinearStem(nn.Module):
     """One linear map of every patch, as in ViT-MAE."""
 
     def __init__(self, config: LensMAEConfig):
         super().__init__()
         self.patch_size = config.patch_size
-        self.projection = nn.Linear(config.patch_size**2 * config.num_channels, config.hidden_size)
+        self.projection = LensMAEPatchProjection(config.patch_size**2 * config.num_channels, config.hidden_size)
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         return self.projection(to_patches(pixel_values, self.patch_size))
@@ -545,6 +549,8 @@ class LensMAEResidualUpsampler(nn.Module):
         self.fusion = nn.Conv2d(width + config.sr_encoder_channels, width, 3, padding=1)
         self.tail = nn.Conv2d(width, width, 3, padding=1)
         self.conv_out = nn.Conv2d(width, config.num_channels * config.upscale**2, 3, padding=1)
+        self.token_projection.starts_at_zero = True
+        self.conv_out.starts_at_zero = True
 
     def forward(self, tokens: torch.Tensor, grid_size: tuple[int, int], pixel_values: torch.Tensor) -> torch.Tensor:
         height, width = pixel_values.shape[2:]
@@ -625,34 +631,21 @@ class LensMAEPreTrainedModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module):
+        # Models outside of transformers are asked only about modules with weights of their own, so what a parent knows
+        # about its children stands on the children: their class, or `starts_at_zero`.
         super()._init_weights(module)
         if isinstance(module, LensMAEPositions):
             init.copy_(module.table, module.compute(module.grid_size))
-        elif isinstance(module, LensMAELinearStem):
-            init.xavier_uniform_(module.projection.weight)
         elif isinstance(module, LensMAEEmbeddings) and module.cls_token is not None:
             init.normal_(module.cls_token, std=self.config.initializer_range)
         elif isinstance(module, LensMAEDecoder):
             init.normal_(module.mask_token, std=self.config.initializer_range)
-        elif isinstance(module, LensMAEConvStem | LensMAEStemBlock | LensMAEUpsamplerBlock | LensMAEStagedUpsampler):
-            self._init_convolutions(module)
-        elif isinstance(module, LensMAEResidualUpsampler):
-            self._init_convolutions(module)
-            for zeroed in (module.token_projection, module.conv_out):
-                init.zeros_(zeroed.weight)
-                init.zeros_(zeroed.bias)
-        elif isinstance(module, LensMAEPooledNorm):
-            init.zeros_(module.running_mean)
-            init.ones_(module.running_var)
-            init.zeros_(module.num_batches_tracked)
-
-    def _init_convolutions(self, module: nn.Module):
-        for child in module.children():
-            for convolution in child if isinstance(child, nn.ModuleList) else [child]:
-                if isinstance(convolution, nn.Conv2d):
-                    init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
-                    if convolution.bias is not None:
-                        init.zeros_(convolution.bias)
+        elif isinstance(module, LensMAEPatchProjection):
+            init.xavier_uniform_(module.weight)
+        elif isinstance(module, nn.Conv2d):
+            init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        if getattr(module, "starts_at_zero", False):
+            init.zeros_(module.weight)
 
     def post_init(self):
         """Finish the construction: initialise weights, then freeze what the configuration says."""
