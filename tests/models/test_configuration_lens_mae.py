@@ -1,0 +1,66 @@
+"""LensMAEConfig: the published defaults, the named sizes, and what is refused."""
+
+import json
+
+import pytest
+from huggingface_hub.errors import StrictDataclassError
+from transformers import ViTMAEConfig
+
+from lens_transformers import LensMAEConfig
+
+
+def test_the_defaults_are_the_published_network_with_one_band():
+    ours, published = LensMAEConfig(), ViTMAEConfig()
+    differing = {name for name in ViTMAEConfig.__annotations__ if getattr(ours, name) != getattr(published, name)}
+    assert differing == {"num_channels"}
+    assert ours.num_channels == 1
+
+
+def test_large_is_the_24_block_encoder_with_the_8_block_decoder():
+    config = LensMAEConfig.from_size("large")
+    assert (config.num_hidden_layers, config.hidden_size, config.num_attention_heads) == (24, 1024, 16)
+    assert (config.decoder_num_hidden_layers, config.decoder_hidden_size) == (8, 512)
+    assert (config.image_size, config.patch_size, config.mask_ratio) == (224, 16, 0.75)
+
+
+@pytest.mark.parametrize("size", LensMAEConfig.sizes)
+def test_every_named_size_takes_overrides_and_survives_json(size):
+    config = LensMAEConfig.from_size(size, num_channels=3, mask_ratio=0.5)
+    assert config.num_channels == 3 and config.mask_ratio == 0.5
+    assert LensMAEConfig.from_dict(json.loads(config.to_json_string())).to_dict() == config.to_dict()
+
+
+def test_an_unknown_size_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="'huge'.*tiny, small, base, large"):
+        LensMAEConfig.from_size("huge")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"patch_size": 300}, "`image_size` .224. is smaller than a block of 300 pixels"),
+        ({"image_size": 24, "mask_unit_size": 2}, "smaller than a block of 32 pixels"),
+        ({"hidden_size": 100}, "`hidden_size` .100. must be a multiple of `num_attention_heads` .12."),
+        ({"decoder_hidden_size": 100}, "`decoder_hidden_size` .100. must be a multiple"),
+        ({"hidden_size": 6, "num_attention_heads": 3}, "multiple of 4"),
+        ({"mask_ratio": 1.0}, "`mask_ratio` must lie in .0, 1., not 1.0"),
+        ({"mask_ratio": -0.1}, "`mask_ratio` must lie in"),
+        ({"stem_type": "linear"}, "`stem_type` must be one of .'patch', 'conv'., not 'linear'"),
+        ({"stem_type": "conv", "patch_size": 14}, "stride 4, 8 or 16; `patch_size` is 14"),
+        ({"use_cls_token": False}, "`pooling='cls'` needs `use_cls_token=True`"),
+        ({"upscale": 5}, "`upscale` must be one of .2, 3, 4., not 5"),
+        ({"sr_head": "unet"}, "`sr_head` must be one of"),
+        ({"sr_encoder_stretch": 0.0}, "`sr_encoder_stretch` is a flux above 0"),
+        ({"num_channels": 0}, "`num_channels` must be at least 1"),
+        ({"frozen_part": "head"}, "`frozen_part` must be one of"),
+    ],
+)
+def test_what_cannot_work_is_refused_in_words(arguments, words):
+    with pytest.raises(StrictDataclassError, match=words):
+        LensMAEConfig(**arguments)
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(tmp_path):
+    ViTMAEConfig().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="a checkpoint of a 'vit_mae' model.*convert_vit_mae"):
+        LensMAEConfig.from_pretrained(tmp_path)

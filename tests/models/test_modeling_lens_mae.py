@@ -1,0 +1,544 @@
+"""The LensMAE network: masking without leaks, positions, heads that share an encoder, freezing, compilation."""
+
+import io
+
+import pytest
+import torch
+from transformers import Trainer, TrainingArguments
+
+from lens_transformers import (
+    LensMAE,
+    LensMAEConfig,
+    LensMAEForClassification,
+    LensMAEForPreTraining,
+    LensMAEForSuperResolution,
+    LensMAEModel,
+)
+from lens_transformers.models.lens_mae.modeling_lens_mae import pad_to_blocks
+
+
+SMALL = {
+    "image_size": 32,
+    "patch_size": 8,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "decoder_hidden_size": 16,
+    "decoder_num_hidden_layers": 1,
+    "decoder_num_attention_heads": 2,
+    "decoder_intermediate_size": 32,
+    "sr_decoder_hidden_size": 16,
+    "sr_decoder_num_hidden_layers": 1,
+    "sr_decoder_num_attention_heads": 2,
+    "sr_hidden_size": 8,
+    "sr_num_blocks": 1,
+    "sr_encoder_channels": 4,
+}
+STEMS = {
+    "patch": {},
+    "conv": {
+        "stem_type": "conv",
+        "stem_hidden_size": 4,
+        "mask_unit_size": 2,
+        "use_cls_token": False,
+        "pooling": "mean_std_max",
+    },
+}
+HEADS = [LensMAEModel, LensMAEForPreTraining, LensMAEForClassification, LensMAEForSuperResolution]
+
+
+@pytest.fixture(params=STEMS)
+def config(request):
+    return LensMAEConfig(**SMALL, **STEMS[request.param], num_labels=3)
+
+
+def conv_config(**overrides):
+    return LensMAEConfig(**{**SMALL, **STEMS["conv"], "num_labels": 3, **overrides})
+
+
+# Masking
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["evaluation", "training"])
+@pytest.mark.parametrize("height_width", [(32, 32), (64, 48), (51, 37), (17, 33)])
+def test_masked_pixels_change_no_bit_of_the_encoders_output(config, height_width, training):
+    model = LensMAEForPreTraining(config).train(training)
+    images = torch.randn(2, 1, *height_width)
+    blocks_high, blocks_wide = (-(-side // config.mask_block_size) for side in height_width)
+    noise = torch.rand(2, blocks_high * blocks_wide)
+    seen = model.lens_mae(images, noise=noise, mask_ratio=0.6)
+
+    hidden = model.unpatchify(seen.mask[..., None].expand(-1, -1, config.patch_size**2), height_width).bool()
+    assert 0.2 < hidden.float().mean() < 1
+    changed = torch.where(hidden, 100 * torch.randn_like(images), images)
+    seen_again = model.lens_mae(changed, noise=noise, mask_ratio=0.6)
+    assert torch.equal(seen.last_hidden_state, seen_again.last_hidden_state)
+    assert torch.equal(seen.pooler_output, seen_again.pooler_output)
+
+
+def test_visible_pixels_do_change_the_encoders_output(config):
+    model = LensMAEForPreTraining(config).eval()
+    images, noise = torch.randn(2, 1, 32, 32), torch.rand(2, (32 // config.mask_block_size) ** 2)
+    seen = model.lens_mae(images, noise=noise, mask_ratio=0.5)
+    hidden = model.unpatchify(seen.mask[..., None].expand(-1, -1, config.patch_size**2)).bool()
+    changed = torch.where(hidden, images, images + 1)
+    assert not torch.equal(
+        seen.last_hidden_state, model.lens_mae(changed, noise=noise, mask_ratio=0.5).last_hidden_state
+    )
+
+
+def test_the_blocks_with_the_largest_noise_are_hidden(config):
+    side = 32 // config.mask_block_size
+    noise = torch.arange(side**2, dtype=torch.float32).flip(0)[None]
+    outputs = LensMAEModel(config)(torch.rand(1, 1, 32, 32), noise=noise, mask_ratio=0.5)
+    mask = outputs.mask.view(4, 4)
+    assert mask[:2].all() and not mask[2:].any()
+    num_visible = outputs.last_hidden_state.shape[1] - int(config.use_cls_token)
+    assert num_visible == 8
+    assert (outputs.ids_restore.sort().values == torch.arange(16)).all()
+
+
+def test_only_pretraining_masks_and_the_others_see_every_patch(config):
+    images = torch.rand(2, 1, 32, 32)
+    num_tokens = 16 + int(config.use_cls_token)
+    for training in (False, True):
+        outputs = LensMAEModel(config).train(training)(images)
+        assert outputs.last_hidden_state.shape == (2, num_tokens, 32)
+        assert outputs.mask is None and outputs.ids_restore is None
+        for head in (LensMAEForClassification, LensMAEForSuperResolution):
+            outputs = head(config).train(training)(images, output_hidden_states=True)
+            assert outputs.hidden_states[-1].shape[1] == num_tokens
+    assert LensMAEForPreTraining(config)(images).mask.mean() == 0.75
+
+
+def test_mask_ratio_of_the_call_wins_over_the_configuration(config):
+    assert LensMAEForPreTraining(config)(torch.rand(1, 1, 64, 64), mask_ratio=0.5).mask.mean() == 0.5
+
+
+def test_without_masking_pretraining_encodes_what_the_encoder_does():
+    # Of the patch stem only: a convolutional stem sees a whole image in one case, and blocks of it in the other.
+    config = LensMAEConfig(**SMALL)
+    model = LensMAEForPreTraining(config).eval()
+    images = torch.rand(2, 1, 32, 32)
+    whole = model.lens_mae(images).last_hidden_state
+    noise = torch.arange(16, dtype=torch.float32).expand(2, -1)
+    torch.testing.assert_close(whole, model.lens_mae(images, noise=noise, mask_ratio=0).last_hidden_state)
+
+
+def test_the_loss_counts_hidden_pixels_inside_the_image_alone(config):
+    model = LensMAEForPreTraining(config).eval()
+    images = torch.randn(2, 1, 37, 44)
+    outputs = model(images)
+    predicted = model.unpatchify(outputs.logits, (37, 44))
+    hidden = model.unpatchify(outputs.mask[..., None].expand(-1, -1, config.patch_size**2), (37, 44))
+    torch.testing.assert_close(outputs.loss, ((predicted - images).square() * hidden).sum() / hidden.sum())
+
+
+@pytest.mark.parametrize("norm_pix_loss", [False, True])
+def test_reconstruct_pastes_predictions_among_the_visible_pixels(config, norm_pix_loss):
+    config.norm_pix_loss = norm_pix_loss
+    model = LensMAEForPreTraining(config).eval()
+    images = 5 + torch.randn(2, 1, 37, 44)
+    outputs = model(images)
+    reconstruction = model.reconstruct(images, outputs)
+    hidden = model.unpatchify(outputs.mask[..., None].expand(-1, -1, config.patch_size**2), (37, 44)).bool()
+    assert torch.equal(reconstruction[~hidden], images[~hidden])
+    assert not torch.isclose(reconstruction[hidden], images[hidden]).all()
+    if norm_pix_loss:  # a patch's own mean is given back
+        assert abs(reconstruction.mean() - 5) < 1
+
+
+@pytest.mark.parametrize("bands", [1, 3])
+def test_unpatchify_undoes_patchify(bands):
+    model = LensMAEForPreTraining(conv_config(num_channels=bands))
+    images = torch.rand(2, bands, 50, 33)
+    assert torch.equal(model.unpatchify(model.patchify(images), (50, 33)), images)
+
+
+def test_padding_reflects_inside_the_last_block():
+    image = torch.arange(20.0).view(1, 1, 1, 20).expand(1, 1, 20, 20)
+    padded = pad_to_blocks(image, 16)
+    assert padded.shape == (1, 1, 32, 32)
+    assert padded[0, 0, 0, 20:].tolist() == [18, 17, 16, 17, 18, 19, 18, 17, 16, 17, 18, 19]
+    assert torch.equal(padded[0, 0].T[20:, :20], padded[0, 0, :20, 20:].T)
+
+
+def test_padding_a_single_pixel_of_a_block_repeats_it():
+    image = torch.arange(17.0).view(1, 1, 1, 17).expand(1, 1, 16, 17)
+    assert pad_to_blocks(image, 16)[0, 0, 0, 16:].tolist() == 16 * [16.0]
+
+
+# Positions
+
+
+def expected_positions(side, hidden_size):
+    quarter = hidden_size // 4
+    table = torch.zeros(side, side, hidden_size, dtype=torch.float64)
+    for row in range(side):
+        for column in range(side):
+            for k in range(quarter):
+                frequency = 10000 ** (-k / quarter)
+                for part, angle in enumerate((column * frequency, row * frequency)):
+                    table[row, column, 2 * part * quarter + k] = torch.sin(torch.tensor(angle, dtype=torch.float64))
+                    table[row, column, (2 * part + 1) * quarter + k] = torch.cos(
+                        torch.tensor(angle, dtype=torch.float64)
+                    )
+    return table.view(1, side**2, hidden_size).float()
+
+
+def position_tables(model):
+    return [module.table for name, module in model.named_modules() if name.endswith("position_embeddings")]
+
+
+def test_positions_are_there_after_construction_loading_and_emptying(config, tmp_path):
+    expected = [expected_positions(4, 32), expected_positions(4, 16)]
+    model = LensMAEForPreTraining(config)
+    LensMAEModel(config).save_pretrained(tmp_path)
+    loaded = LensMAEForPreTraining.from_pretrained(tmp_path)
+    with torch.device("meta"):
+        emptied = LensMAEForPreTraining(config)
+    emptied.to_empty(device="cpu")
+    halved = LensMAEForPreTraining(config).half().float()
+    for variant, tolerance in ((model, 1e-6), (loaded, 1e-6), (emptied, 1e-6), (halved, 1e-6)):
+        for table, values in zip(position_tables(variant), expected, strict=True):
+            torch.testing.assert_close(table, values, rtol=0, atol=tolerance)
+
+
+def test_positions_are_neither_parameters_nor_saved(config):
+    model = LensMAEForPreTraining(config)
+    assert not [name for name, _ in model.named_parameters() if "position" in name]
+    assert not [name for name in model.state_dict() if "position" in name]
+
+
+def test_positions_of_another_size_span_the_same_field(config):
+    positions = LensMAEModel(config).embeddings.position_embeddings
+    native = positions((4, 4)).view(4, 4, -1)
+    finer = positions((8, 12)).view(8, 12, -1)
+    assert finer.shape == (8, 12, 32)
+    # Halfway between the finer positions lies the native one; the slowest frequencies are nearly linear.
+    slowest = slice(7, 8)
+    torch.testing.assert_close(finer[:2, 0, 16:][:, slowest].mean(0), native[0, 0, 16:][slowest], rtol=0, atol=1e-3)
+    assert torch.equal(positions((8, 12)), positions((8, 12)))
+
+
+def test_every_weight_is_finite_after_loading_with_missing_keys(config, tmp_path):
+    LensMAEModel(config).save_pretrained(tmp_path)
+    for head in HEADS:
+        model = head.from_pretrained(tmp_path)
+        for name, value in model.state_dict().items():
+            assert torch.isfinite(value).all() and value.float().abs().max() < 100, name
+
+
+# One encoder under every head
+
+
+def test_a_pretraining_checkpoint_loads_into_every_head_and_only_its_head_is_missing(config, tmp_path):
+    pretrained = LensMAEForPreTraining(config)
+    pretrained.save_pretrained(tmp_path)
+    prefixes = {
+        LensMAEModel: (),
+        LensMAEForClassification: ("norm.", "classifier."),
+        LensMAEForSuperResolution: ("super_resolution.",),
+    }
+    for head, own in prefixes.items():
+        model, report = head.from_pretrained(tmp_path, output_loading_info=True)
+        assert not report["unexpected_keys"] and not report["mismatched_keys"]
+        assert set(report["missing_keys"]) == {name for name in model.state_dict() if own and name.startswith(own)}
+        encoder = pretrained.lens_mae.state_dict()
+        for name, value in model.base_model.state_dict().items():
+            assert torch.equal(value, encoder[name]), name
+
+
+def test_the_auto_map_of_every_checkpoint_names_every_head(config, tmp_path):
+    for head in HEADS:
+        head(config).save_pretrained(tmp_path / head.__name__)
+        auto_map = LensMAEConfig.from_pretrained(tmp_path / head.__name__).auto_map
+        assert auto_map["AutoModel"] == "modeling_lens_mae.LensMAEModel"
+        assert auto_map["AutoModelForImageToImage"] == "modeling_lens_mae.LensMAEForSuperResolution"
+        assert len(auto_map) == 5
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize(("bands", "height", "width"), [(1, 8, 8), (1, 75, 75), (4, 33, 50), (2, 32, 32)])
+def test_any_size_of_at_least_a_patch_and_any_number_of_bands_is_taken(head, bands, height, width):
+    for stem in STEMS.values():
+        config = LensMAEConfig(**SMALL, **stem, num_channels=bands)
+        model = head(config).eval()
+        images = torch.rand(2, bands, height, width)
+        outputs = model(images)
+        if head is LensMAEForSuperResolution:
+            assert outputs.reconstruction.shape == (2, bands, 2 * height, 2 * width)
+        elif head is LensMAEForPreTraining:
+            assert model.reconstruct(images, outputs).shape == images.shape
+
+
+def test_large_passes_forward_and_backward_at_224_pixels():
+    model = LensMAE(LensMAEConfig.from_size("large", mask_ratio=0.75))
+    loss = model(torch.rand(1, 1, 224, 224)).loss
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert model.lens_mae.layers[0].attention.q_proj.weight.grad.abs().sum() > 0
+
+
+def test_pooling_is_what_its_name_says():
+    tokens = torch.randn(2, 17, 32)
+    pool = LensMAEModel(LensMAEConfig(**SMALL)).pool
+    assert torch.equal(pool(tokens), tokens[:, 0])
+    mean = LensMAEModel(LensMAEConfig(**SMALL, pooling="mean")).pool(tokens)
+    torch.testing.assert_close(mean, tokens[:, 1:].mean(1))
+    mean, deviation, maximum = LensMAEModel(conv_config()).pool(tokens).split(32, dim=1)
+    torch.testing.assert_close(mean, tokens.mean(1))
+    torch.testing.assert_close(deviation, tokens.std(1, correction=0))
+    assert torch.equal(maximum, tokens.amax(1))
+
+
+def test_pooling_equal_tokens_has_a_finite_gradient():
+    tokens = torch.ones(2, 16, 32, requires_grad=True)
+    LensMAEModel(conv_config()).pool(tokens).sum().backward()
+    assert torch.isfinite(tokens.grad).all()
+
+
+def test_a_batch_of_one_can_be_trained_on():
+    model = LensMAEForClassification(conv_config()).train()
+    loss = model(torch.rand(1, 1, 32, 32), labels=torch.tensor([1])).loss
+    loss.backward()
+    assert torch.isfinite(loss)
+
+
+# Super-resolution
+
+
+@pytest.mark.parametrize("upscale", [2, 3, 4])
+@pytest.mark.parametrize("stem", STEMS)
+def test_super_resolution_starts_as_bicubic_bit_for_bit(upscale, stem):
+    config = LensMAEConfig(
+        **SMALL,
+        **STEMS[stem],
+        upscale=upscale,
+        sr_pixel_mean=0.06,
+        sr_pixel_std=0.13,
+        sr_encoder_stretch=0.02,
+        sr_encoder_mean=1.5,
+        sr_encoder_std=0.9,
+    )
+    images = torch.randn(2, 1, 25, 31)
+    reconstruction = LensMAEForSuperResolution(config).train()(images).reconstruction
+    bicubic = torch.nn.functional.interpolate(images, scale_factor=upscale, mode="bicubic", align_corners=False)
+    assert torch.equal(reconstruction, bicubic)
+
+
+def test_training_reaches_the_encoder_after_the_zeros_have_moved():
+    model = LensMAEForSuperResolution(conv_config())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    images, targets = torch.rand(2, 1, 16, 16), torch.rand(2, 1, 32, 32)
+    losses = []
+    for _ in range(3):
+        optimizer.zero_grad()
+        loss = model(images, labels=targets).loss
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    assert model.lens_mae.layers[0].mlp.fc1.weight.grad.abs().sum() > 0
+
+
+def test_super_resolution_keeps_the_flux_scale():
+    # The same network on the same images in other units: its constants in those units give the same result.
+    torch.manual_seed(0)
+    model = LensMAEForSuperResolution(conv_config(sr_pixel_mean=0.1, sr_pixel_std=0.2, sr_encoder_stretch=0.02))
+    with torch.no_grad():
+        for parameter in model.super_resolution.parameters():
+            parameter.normal_(std=0.1)
+    model.eval()
+    images = torch.rand(1, 1, 24, 24)
+    reference = model(images).reconstruction
+    model.config.sr_pixel_mean, model.config.sr_pixel_std = 100.0, 200.0
+    model.config.sr_encoder_stretch = 20.0
+    torch.testing.assert_close(model(1000 * images).reconstruction, 1000 * reference, rtol=1e-4, atol=1e-2)
+
+
+def test_per_band_constants_are_applied_to_their_band():
+    config = conv_config(num_channels=2, sr_skip=False, sr_pixel_mean=[1.0, -3.0], sr_pixel_std=[1.0, 2.0])
+    reconstruction = LensMAEForSuperResolution(config)(torch.rand(1, 2, 16, 16)).reconstruction
+    assert torch.equal(reconstruction[0, :, 0, 0], torch.tensor([1.0, -3.0]))
+
+
+def test_the_assignments_head_has_no_path_for_pixels():
+    config = LensMAEConfig(**{**SMALL, "sr_decoder_hidden_size": 32}, sr_head="staged", sr_skip=False)
+    model = LensMAEForSuperResolution(config)
+    upsampler = model.super_resolution.upsampler
+    assert len(upsampler.stages) == 4
+    assert not hasattr(upsampler, "conv_in")
+    assert model(torch.rand(2, 1, 25, 30)).reconstruction.shape == (2, 1, 50, 60)
+
+
+@pytest.mark.parametrize("sr_loss", ["charbonnier", "l1", "mse"])
+def test_super_resolution_losses_are_in_units_of_the_pixel_deviation(sr_loss):
+    model = LensMAEForSuperResolution(conv_config(sr_loss=sr_loss, sr_pixel_std=0.5))
+    images = torch.rand(1, 1, 16, 16)
+    reconstruction = model(images).reconstruction
+    loss = model(images, labels=reconstruction - 1.0).loss
+    expected = {"charbonnier": (4 + 1e-4) ** 0.5, "l1": 2.0, "mse": 4.0}[sr_loss]
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+# Freezing
+
+
+def train_a_little(model, tmp_path, **batch):
+    rows = [{name: value[index] for name, value in batch.items()} for index in range(8)]
+    arguments = TrainingArguments(
+        output_dir=str(tmp_path / "run"),
+        per_device_train_batch_size=4,
+        max_steps=3,
+        learning_rate=0.1,
+        report_to=[],
+        remove_unused_columns=False,
+        save_strategy="no",
+        disable_tqdm=True,
+        use_cpu=True,
+    )
+    Trainer(model, arguments, train_dataset=rows).train()
+
+
+@pytest.mark.parametrize("part", ["patch_embeddings", "encoder"])
+def test_what_is_frozen_stays_bit_equal_through_training_of_a_loaded_checkpoint(config, part, tmp_path):
+    original = LensMAEForClassification(config)
+    getattr(original, f"freeze_{part}")()
+    original.save_pretrained(tmp_path / "saved")
+    model, _ = LensMAEForClassification.from_pretrained(tmp_path / "saved", output_loading_info=True)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    train_a_little(model, tmp_path, pixel_values=torch.randn(8, 1, 32, 32), labels=torch.arange(8) % 3)
+
+    prefix = {"patch_embeddings": "lens_mae.embeddings.patch_embeddings.", "encoder": "lens_mae."}[part]
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed and not [name for name in changed if name.startswith(prefix)]
+    assert "classifier.weight" in changed
+    if part == "patch_embeddings":
+        assert any(name.startswith("lens_mae.layers.") for name in changed)
+
+
+def test_unfreezing_trains_everything_again(config, tmp_path):
+    model = LensMAEForClassification(config)
+    model.freeze_encoder()
+    model.unfreeze()
+    model.save_pretrained(tmp_path)
+    loaded = LensMAEForClassification.from_pretrained(tmp_path)
+    assert all(parameter.requires_grad for parameter in loaded.parameters())
+
+
+# How it runs
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_eager_and_fused_attention_agree(head, config):
+    fused = head(config).eval()
+    eager = head(config).eval()
+    eager.load_state_dict(fused.state_dict())
+    fused.set_attn_implementation("sdpa")
+    eager.set_attn_implementation("eager")
+    inputs = {"pixel_values": torch.rand(2, 1, 32, 32)}
+    if head is LensMAEForPreTraining:
+        inputs["noise"] = torch.rand(2, (32 // config.mask_block_size) ** 2)
+    for one, other in zip(fused(**inputs).to_tuple(), eager(**inputs).to_tuple(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_attention_weights_come_with_eager_attention(config):
+    config._attn_implementation = "eager"
+    outputs = LensMAEModel(config)(torch.rand(2, 1, 32, 32), output_attentions=True)
+    num_tokens = 16 + int(config.use_cls_token)
+    assert [tuple(attention.shape) for attention in outputs.attentions] == 2 * [(2, 2, num_tokens, num_tokens)]
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_runs_and_stays_close(head, dtype, config):
+    model = head(config).eval()
+    images = torch.rand(2, 1, 32, 32)
+    noise = {"noise": torch.rand(2, (32 // config.mask_block_size) ** 2)} if head is LensMAEForPreTraining else {}
+    with torch.no_grad():
+        reference = model(images, **noise).to_tuple()
+        halved = model.to(dtype)(images.to(dtype), **noise).to_tuple()
+    for one, other in zip(reference, halved, strict=True):
+        if one.is_floating_point():
+            assert torch.isfinite(other.float()).all()
+            assert (one - other.float()).abs().max() < 0.1 * one.abs().max()
+
+
+def test_gradient_checkpointing_gives_the_same_gradients(config):
+    images, noise = torch.rand(2, 1, 32, 32), torch.rand(2, (32 // config.mask_block_size) ** 2)
+    gradients = []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        model = LensMAEForPreTraining(config).train()
+        if checkpointing:
+            model.activation_checkpointing_enable()
+        model(images, noise=noise).loss.backward()
+        gradients.append([parameter.grad for parameter in model.parameters()])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_the_graph_compiles_whole(head, config):
+    model = head(config).eval()
+    images = torch.rand(2, 1, 32, 32)
+    noise = {"noise": torch.rand(2, (32 // config.mask_block_size) ** 2)} if head is LensMAEForPreTraining else {}
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    for one, other in zip(model(images, **noise).to_tuple(), compiled(images, **noise).to_tuple(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_it_exports_and_the_exported_program_survives_saving(head, config):
+    model = head(config).eval()
+    images = torch.rand(2, 1, 32, 32)
+    inputs = {"pixel_values": images}
+    if head is LensMAEForPreTraining:
+        inputs["noise"] = torch.rand(2, (32 // config.mask_block_size) ** 2)
+    program = torch.export.export(model, args=(), kwargs=inputs)
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer)
+    buffer.seek(0)
+    exported = torch.export.load(buffer).module()(**inputs)
+    for one, other in zip(model(**inputs).to_tuple(), exported.to_tuple(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        (torch.rand(2, 3, 32, 32), "takes 1 band.*`pixel_values` has 3"),
+        (torch.rand(2, 1, 7, 32), "7x32 pixels are smaller than one patch of 8x8"),
+        (torch.rand(1, 32, 32), "shape .batch, bands, height, width., not .1, 32, 32."),
+    ],
+)
+def test_images_that_do_not_fit_are_refused_in_words(images, words, config):
+    for head in HEADS:
+        with pytest.raises(ValueError, match=words):
+            head(config)(images)
+
+
+def test_labels_out_of_range_are_refused(config):
+    with pytest.raises(ValueError, match="class numbers from 0 to 2.*these range from 1 to 3"):
+        LensMAEForClassification(config)(torch.rand(2, 1, 32, 32), labels=torch.tensor([1, 3]))
+
+
+def test_super_resolution_labels_of_another_size_are_refused():
+    with pytest.raises(ValueError, match=r"\(1, 1, 32, 32\) for `upscale=2`, not \(1, 1, 16, 16\)"):
+        LensMAEForSuperResolution(conv_config())(torch.rand(1, 1, 16, 16), labels=torch.rand(1, 1, 16, 16))
+
+
+def test_noise_that_would_do_nothing_is_refused(config):
+    with pytest.raises(ValueError, match="without `mask_ratio` none is hidden"):
+        LensMAEModel(config)(torch.rand(1, 1, 32, 32), noise=torch.rand(1, 16))
+
+
+def test_noise_of_the_wrong_shape_is_refused(config):
+    with pytest.raises(ValueError, match="one number for each image and block"):
+        LensMAEForPreTraining(config)(torch.rand(1, 1, 32, 32), noise=torch.rand(1, 3))
