@@ -13,7 +13,7 @@
 # limitations under the License.
 """Convert ViT-MAE checkpoints, such as `facebook/vit-mae-base`, into LensMAE.
 
-    python -m lens_transformers.models.lens_mae.convert_vit_mae facebook/vit-mae-base vit-mae-base-1band
+Run it as `python -m lens_transformers.models.lens_mae.convert_vit_mae facebook/vit-mae-base OUTPUT`.
 """
 
 import argparse
@@ -54,8 +54,9 @@ def convert_vit_mae(vit_mae: ViTMAEForPreTraining, num_channels: int | None = No
     model = LensMAEForPreTraining(LensMAEConfig(**{**arguments, "num_channels": num_channels}))
 
     state = {name.replace("vit.", "lens_mae.", 1): value for name, value in vit_mae.state_dict().items()}
-    _check_positions(state.pop("lens_mae.embeddings.position_embeddings"), model.lens_mae.embeddings)
-    _check_positions(state.pop("decoder.decoder_pos_embed"), model.decoder)
+    encoder_table = model.lens_mae.embeddings.position_embeddings.table
+    _check_positions(state.pop("lens_mae.embeddings.position_embeddings"), encoder_table)
+    _check_positions(state.pop("decoder.decoder_pos_embed"), model.decoder.position_embeddings.table)
 
     kernel_name = "lens_mae.embeddings.patch_embeddings.projection.weight"
     kernel = state[kernel_name]
@@ -69,8 +70,7 @@ def convert_vit_mae(vit_mae: ViTMAEForPreTraining, num_channels: int | None = No
     return model.eval()
 
 
-def _check_positions(table: torch.Tensor, module: torch.nn.Module) -> None:
-    own = module.position_embeddings.table
+def _check_positions(table: torch.Tensor, own: torch.Tensor) -> None:
     if table.shape[1] != own.shape[1] + 1 or not torch.allclose(table[:, 1:], own, atol=POSITION_TOLERANCE):
         raise ValueError(
             "The checkpoint's position embeddings are not the fixed 2-D sin-cos table that ViT-MAE is published with, "

@@ -288,9 +288,7 @@ class LensMAEEmbeddings(nn.Module):
     def __init__(self, config: LensMAEConfig):
         super().__init__()
         self.config = config
-        self.patch_embeddings = (
-            LensMAEConvStem(config) if config.stem_type == "conv" else LensMAELinearStem(config)
-        )
+        self.patch_embeddings = LensMAEConvStem(config) if config.stem_type == "conv" else LensMAELinearStem(config)
         self.position_embeddings = LensMAEPositions(config)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, config.hidden_size)) if config.use_cls_token else None
 

@@ -1,0 +1,23 @@
+"""Metrics as `evaluate.Metric` modules that need no network, and the baselines that stand beside every result."""
+
+from .classification import ClassificationMetric
+from .inpainting import interpolate_masked, mean_patch, reconstruction_rows
+from .pca import pca_logistic_rows
+from .reconstruction import ReconstructionMetric
+from .super_resolution import SuperResolutionMetric
+from .upsampling import LeastSquaresFilter, bicubic_upsample, bilinear_upsample, upsampling_rows
+
+
+__all__ = [
+    "ClassificationMetric",
+    "LeastSquaresFilter",
+    "ReconstructionMetric",
+    "SuperResolutionMetric",
+    "bicubic_upsample",
+    "bilinear_upsample",
+    "interpolate_masked",
+    "mean_patch",
+    "pca_logistic_rows",
+    "reconstruction_rows",
+    "upsampling_rows",
+]

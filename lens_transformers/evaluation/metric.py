@@ -1,0 +1,105 @@
+"""What the metrics of this room have in common: they need neither network nor files."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import datasets
+import evaluate
+import numpy as np
+import torch
+
+
+__all__ = ["InMemoryMetric", "PerImageMetric", "as_array", "as_image_pair"]
+
+
+class InMemoryMetric(evaluate.Metric):
+    """An `evaluate.Metric` that keeps what it is given in memory.
+
+    `evaluate` would otherwise write every batch into a cache folder in the user's home, where processes of the same
+    experiment meet. Several processes gather their predictions first, as `Trainer` does.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(keep_in_memory=True)
+
+    def compute(self, *, predictions=None, references=None, **kwargs: Any) -> dict[str, Any]:
+        """Computes the metric of everything added so far, and of what is given here."""
+        if predictions is not None or references is not None:
+            self.add_batch(predictions=predictions, references=references, **kwargs)
+        if len(self) == 0:
+            raise ValueError(f"{type(self).__name__}: no images were added.")
+        return super().compute()
+
+    def _build_data_dir(self) -> str:
+        # The parent creates this folder although nothing is ever written into it.
+        return self._data_dir_root
+
+
+class PerImageMetric(InMemoryMetric):
+    """A metric that reduces every batch to a few numbers an image on arrival, so that its memory does not grow.
+
+    A subclass names these numbers in `columns`, computes and stores them in `add_batch` and combines them in
+    `_compute`.
+    """
+
+    columns: tuple[str, ...] = ()
+
+    def add(self, *, prediction=None, reference=None, **kwargs: Any) -> None:
+        """Adds one image; the arguments are those of `add_batch` without the batch axis."""
+        batch = {name: value[None] for name, value in kwargs.items()}
+        self.add_batch(predictions=prediction[None], references=reference[None], **batch)
+
+    def _store(self, numbers: Mapping[str, Any]) -> None:
+        super().add_batch(**{name: np.asarray(numbers[name], dtype=np.float64) for name in self.columns})
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description=type(self).__doc__ or "",
+            citation="",
+            inputs_description="",
+            features=datasets.Features({name: datasets.Value("float64") for name in self.columns}),
+        )
+
+
+def as_image_pair(predictions: Any, references: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Makes float64 arrays of two batches of images.
+
+    Args:
+        predictions: `(batch, bands, height, width)`.
+        references: The same shape.
+
+    Raises:
+        ValueError: If the shapes are not so or a pixel is NaN or infinite.
+    """
+    pair = as_array("predictions", predictions), as_array("references", references)
+    if pair[0].ndim != 4 or pair[0].shape != pair[1].shape:
+        raise ValueError(
+            "predictions and references must both be (batch, bands, height, width), "
+            f"got {pair[0].shape} and {pair[1].shape}."
+        )
+    for name, images in zip(("predictions", "references"), pair, strict=True):
+        if not np.isfinite(images).all():
+            raise ValueError(f"{name}: {np.count_nonzero(~np.isfinite(images))} pixels are NaN or infinite.")
+    return pair[0].astype(np.float64), pair[1].astype(np.float64)
+
+
+def as_array(argument: str, values: Any) -> np.ndarray:
+    """Makes a NumPy array of an array, a tensor on any device or nested lists.
+
+    Args:
+        argument: Name of the argument, for the error.
+        values: What was given.
+
+    Raises:
+        ValueError: If `values` is missing or not numbers.
+    """
+    if values is None:
+        raise ValueError(f"{argument} are missing.")
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu()
+        if values.dtype == torch.bfloat16:  # NumPy has no such type
+            values = values.float()
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{argument} must be real numbers, got dtype {array.dtype}.")
+    return array

@@ -1,0 +1,178 @@
+"""The named distributions that a configuration may give instead of a fixed number.
+
+In Python a fixed quantity is a plain number and a random one an object, `Uniform(0.9, 1.6)`; in YAML the same reads
+`{uniform: {low: 0.9, high: 1.6}}`. A distribution has the unit of the field that holds it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+__all__ = [
+    "DISTRIBUTIONS",
+    "Disc",
+    "Distribution",
+    "Gaussian2D",
+    "LogUniform",
+    "PoissonCount",
+    "Position",
+    "PowerLaw",
+    "Spread",
+    "Square",
+    "Uniform",
+    "draw",
+    "support",
+]
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """Uniform between `low` and `high`."""
+
+    low: float
+    high: float
+
+    def __post_init__(self):
+        _check_order(self)
+
+    def draw(self, rng: np.random.Generator, size: int | None = None):
+        """Draws one value, or an array of `size` values."""
+        return self.low + (self.high - self.low) * rng.random(size)
+
+
+@dataclass(frozen=True)
+class LogUniform:
+    """Uniform in the logarithm between the positive values `low` and `high`."""
+
+    low: float
+    high: float
+
+    def __post_init__(self):
+        _check_order(self, positive=True)
+
+    def draw(self, rng: np.random.Generator, size: int | None = None):
+        """Draws one value, or an array of `size` values."""
+        return self.low * (self.high / self.low) ** rng.random(size)
+
+
+@dataclass(frozen=True)
+class PowerLaw:
+    """Density proportional to `x ** slope` between the positive values `low` and `high`."""
+
+    slope: float
+    low: float
+    high: float
+
+    def __post_init__(self):
+        _check_order(self, positive=True)
+        if self.slope == -1.0:
+            raise ValueError("A power law of slope -1 is log_uniform; use that.")
+
+    def draw(self, rng: np.random.Generator, size: int | None = None):
+        """Draws one value, or an array of `size` values."""
+        exponent = self.slope + 1.0
+        low, high = self.low**exponent, self.high**exponent
+        return (low + (high - low) * rng.random(size)) ** (1.0 / exponent)
+
+
+@dataclass(frozen=True)
+class PoissonCount:
+    """A whole number from a Poisson distribution of mean `mean`."""
+
+    mean: float
+
+    def __post_init__(self):
+        if not self.mean >= 0:
+            raise ValueError(f"A Poisson count needs a mean of at least 0, got {self.mean}.")
+
+    def draw(self, rng: np.random.Generator, size: int | None = None):
+        """Draws one count, or an array of `size` counts."""
+        return rng.poisson(self.mean, size)
+
+
+@dataclass(frozen=True)
+class Square:
+    """A position uniform in the square of half-width `half_width` (arcsec)."""
+
+    half_width: float
+
+    def __post_init__(self):
+        _check_extent(self, self.half_width)
+
+    def draw(self, rng: np.random.Generator) -> tuple[float, float]:
+        """Draws one position (x, y)."""
+        x, y = self.half_width * (2.0 * rng.random(2) - 1.0)
+        return x, y
+
+
+@dataclass(frozen=True)
+class Disc:
+    """A position uniform in the disc of radius `radius` (arcsec)."""
+
+    radius: float
+
+    def __post_init__(self):
+        _check_extent(self, self.radius)
+
+    def draw(self, rng: np.random.Generator) -> tuple[float, float]:
+        """Draws one position (x, y)."""
+        fraction, turn = rng.random(2)
+        radius, angle = self.radius * np.sqrt(fraction), 2.0 * np.pi * turn
+        return radius * np.cos(angle), radius * np.sin(angle)
+
+
+@dataclass(frozen=True)
+class Gaussian2D:
+    """A position with independent Gaussian coordinates of standard deviation `std` (arcsec)."""
+
+    std: float
+
+    def __post_init__(self):
+        _check_extent(self, self.std)
+
+    def draw(self, rng: np.random.Generator) -> tuple[float, float]:
+        """Draws one position (x, y)."""
+        x, y = self.std * rng.standard_normal(2)
+        return x, y
+
+
+Spread = Uniform | LogUniform | PowerLaw
+Distribution = float | PoissonCount | Spread
+Position = Square | Disc | Gaussian2D
+
+DISTRIBUTIONS: dict[str, type] = {
+    "uniform": Uniform,
+    "log_uniform": LogUniform,
+    "power_law": PowerLaw,
+    "poisson_count": PoissonCount,
+    "square": Square,
+    "disc": Disc,
+    "gaussian_2d": Gaussian2D,
+}
+
+
+def draw(distribution: Distribution, rng: np.random.Generator) -> float:
+    """Draws one value; a plain number is its own value and draws nothing."""
+    return distribution if isinstance(distribution, int | float) else distribution.draw(rng)
+
+
+def support(distribution: Distribution) -> tuple[float, float]:
+    """The smallest and the largest value a distribution can give."""
+    if isinstance(distribution, int | float):
+        return distribution, distribution
+    if isinstance(distribution, PoissonCount):
+        return 0.0, np.inf
+    return distribution.low, distribution.high
+
+
+def _check_order(distribution: Uniform | LogUniform | PowerLaw, positive: bool = False) -> None:
+    low, high = distribution.low, distribution.high
+    if not (np.isfinite([low, high]).all() and low <= high and (low > 0 or not positive)):
+        wanted = "0 < low <= high" if positive else "low <= high"
+        raise ValueError(f"{type(distribution).__name__} needs finite {wanted}, got low={low}, high={high}.")
+
+
+def _check_extent(position: Position, extent: float) -> None:
+    if not 0 <= extent < np.inf:
+        raise ValueError(f"{type(position).__name__} needs a finite extent of at least 0 arcsec, got {extent}.")

@@ -1,0 +1,184 @@
+"""Figures of lens images: a grid, masked reconstructions, super-resolution panels with residuals."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .style import RESIDUAL_COLOURS, add_colour_bar, flux_scale, residual_scale, show_image
+
+
+PANEL_INCHES = 1.9
+
+
+def plot_lenses(images, titles: Sequence[str] | None = None, pixel_scale: float | None = None) -> Figure:
+    """A grid of lens images, each on its own arcsinh colour scale.
+
+    Args:
+        images: Array (batch, bands, height, width), surface brightness. Of several bands the mean is shown.
+        titles: One a panel, a class name for example.
+        pixel_scale: Arcsec per pixel; without it the axes count pixels.
+
+    Raises:
+        ValueError: If `images` has another number of dimensions, or the titles another number.
+    """
+    planes = _planes(images, "images")
+    if titles is not None and len(titles) != len(planes):
+        raise ValueError(f"titles has {len(titles)} entries for {len(planes)} images; give one an image.")
+    # A grid without gaps where one exists; three classes then stay in their columns.
+    columns = next((count for count in (6, 5, 4, 3) if len(planes) % count == 0), min(len(planes), 6))
+    figure, axes = _panels(-(-len(planes) // columns), columns)
+    for index, ax in enumerate(axes.flat):
+        if index >= len(planes):
+            ax.remove()
+            continue
+        show_image(ax, planes[index], flux_scale(planes[index]), pixel_scale=pixel_scale)
+        if titles is not None:
+            ax.set_title(titles[index], fontsize=9)
+        # A column's lowest panel carries the axis, also where the last row is not full.
+        _label_outer(ax, is_left=index % columns == 0, is_bottom=index + columns >= len(planes), scale=pixel_scale)
+    return figure
+
+
+def plot_reconstructions(images, masks, reconstructions, pixel_scale: float | None = None) -> Figure:
+    """A row an image: the image, what the encoder saw of it, the reconstruction, and reconstruction minus image.
+
+    Image and reconstruction of a row share one colour scale; residuals are symmetric around zero.
+
+    Args:
+        images: Array (batch, bands, height, width), surface brightness. Of several bands the mean is shown.
+        masks: Array (batch, height, width) or (batch, 1, height, width), one number a pixel: 1 where the pixel was
+            hidden, 0 where it was seen.
+        reconstructions: Array of the shape of `images`.
+        pixel_scale: Arcsec per pixel; without it the axes count pixels.
+
+    Raises:
+        ValueError: If the shapes do not fit together.
+    """
+    truth = _planes(images, "images")
+    predicted = _planes(reconstructions, "reconstructions")
+    _require_shape("reconstructions", predicted, "images", truth)
+    hidden = _array(masks)
+    if hidden.ndim == 4 and hidden.shape[1] == 1:
+        hidden = hidden[:, 0]
+    if hidden.shape != truth.shape:
+        raise ValueError(
+            f"masks has shape {_array(masks).shape}; it must hold one number a pixel, shape {truth.shape} "
+            "(1 hidden, 0 seen). Repeat a mask of patches over the pixels of each patch."
+        )
+
+    figure, axes = _panels(len(truth), 4, colour_bars=2)
+    _column_titles(axes, ("image", "seen by the encoder", "reconstruction", "reconstruction − image"))
+    for row, image, mask, prediction in zip(axes, truth, hidden, predicted, strict=True):
+        scale = flux_scale(image, prediction)
+        for ax, plane in zip(row, (image, np.ma.masked_where(mask > 0.5, image), prediction), strict=False):
+            flux = show_image(ax, plane, scale, pixel_scale=pixel_scale)
+        residual = prediction - image
+        difference_scale = residual_scale(residual)
+        difference = show_image(row[3], residual, difference_scale, RESIDUAL_COLOURS, pixel_scale)
+        _note_rms(row[3], residual)
+        add_colour_bar(flux, scale, list(row[:3]), "flux")
+        add_colour_bar(difference, difference_scale, [row[3]], "flux difference")
+    _label_grid(axes, pixel_scale)
+    return figure
+
+
+def plot_super_resolution(low, bicubic, prediction, target, pixel_scale: float | None = None) -> Figure:
+    """A row an image: low resolution, bicubic, the model's, the target, and the residuals of bicubic and the model.
+
+    The four images of a row share one colour scale, and so do its two residuals, so that they compare by eye.
+
+    Args:
+        low: Array (batch, bands, height, width), the low-resolution image. Of several bands the mean is shown.
+        bicubic: Array (batch, bands, height × upscale, width × upscale).
+        prediction: Array of the shape of `bicubic`, the model's output.
+        target: Array of the shape of `bicubic`, the truth.
+        pixel_scale: Arcsec per pixel of the *target*; without it the axes count each image's own pixels.
+
+    Raises:
+        ValueError: If the shapes do not fit together.
+    """
+    small, truth = _planes(low, "low"), _planes(target, "target")
+    upsampled, predicted = _planes(bicubic, "bicubic"), _planes(prediction, "prediction")
+    _require_shape("bicubic", upsampled, "target", truth)
+    _require_shape("prediction", predicted, "target", truth)
+    if len(small) != len(truth):
+        raise ValueError(f"low holds {len(small)} images and target {len(truth)}; they must be the same scenes.")
+    low_scale = None if pixel_scale is None else pixel_scale * truth.shape[-1] / small.shape[-1]
+
+    figure, axes = _panels(len(truth), 6, colour_bars=2)
+    residual_titles = ("bicubic − target", "prediction − target")
+    _column_titles(axes, ("low resolution", "bicubic", "prediction", "target", *residual_titles))
+    for row, *planes in zip(axes, small, upsampled, predicted, truth, strict=True):
+        scale = flux_scale(*planes)
+        for ax, plane, arcsec in zip(row, planes, (low_scale, *[pixel_scale] * 3), strict=False):
+            flux = show_image(ax, plane, scale, pixel_scale=arcsec)
+        residuals = [planes[1] - planes[3], planes[2] - planes[3]]
+        difference_scale = residual_scale(*residuals)
+        for ax, residual in zip(row[4:], residuals, strict=True):
+            difference = show_image(ax, residual, difference_scale, RESIDUAL_COLOURS, pixel_scale)
+            _note_rms(ax, residual)
+        add_colour_bar(flux, scale, list(row[:4]), "flux")
+        add_colour_bar(difference, difference_scale, list(row[4:]), "flux difference")
+    _label_grid(axes, pixel_scale)
+    return figure
+
+
+def _array(values: Any) -> np.ndarray:
+    """Numbers as numpy; a tensor may live on any device and in bfloat16, which numpy does not know."""
+    if hasattr(values, "detach"):
+        values = values.detach().float().cpu()
+    return np.asarray(values, dtype=float)
+
+
+def _planes(images: Any, name: str) -> np.ndarray:
+    """Images (batch, bands, height, width) as planes (batch, height, width), the mean over bands."""
+    array = _array(images)
+    if array.ndim != 4 or 0 in array.shape:
+        raise ValueError(
+            f"{name} has shape {array.shape}; it must be (batch, bands, height, width) with none of them zero. "
+            "One image of one band is image[None, None]."
+        )
+    return array.mean(axis=1)
+
+
+def _require_shape(name: str, planes: np.ndarray, other: str, expected: np.ndarray) -> None:
+    if planes.shape != expected.shape:
+        raise ValueError(
+            f"{name} and {other} differ in shape: (batch, height, width) is {planes.shape} and {expected.shape}."
+        )
+
+
+def _panels(rows: int, columns: int, colour_bars: int = 0) -> tuple[Figure, np.ndarray]:
+    # Beside and below the panels: half an inch for the axis labels, three quarters for each colour bar.
+    size = (columns * PANEL_INCHES + 0.5 + 0.75 * colour_bars, rows * PANEL_INCHES + 0.6)
+    figure = Figure(figsize=size, dpi=120, layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def _column_titles(axes: np.ndarray, titles: Sequence[str]) -> None:
+    for ax, title in zip(axes[0], titles, strict=True):
+        ax.set_title(title, fontsize=9)
+
+
+def _note_rms(ax: Axes, residual: np.ndarray) -> None:
+    rms = np.sqrt(np.mean(residual**2))
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5}
+    ax.text(0.03, 0.04, f"rms {rms:.2g}", transform=ax.transAxes, fontsize=8, bbox=box)
+
+
+def _label_grid(axes: np.ndarray, pixel_scale: float | None) -> None:
+    for (row, column), ax in np.ndenumerate(axes):
+        _label_outer(ax, is_left=column == 0, is_bottom=row == len(axes) - 1, scale=pixel_scale)
+
+
+def _label_outer(ax: Axes, *, is_left: bool, is_bottom: bool, scale: float | None) -> None:
+    """Axis labels and ticks on the outer panels only: inside a grid they would say the same again."""
+    unit = "pixel" if scale is None else "arcsec"
+    ax.tick_params(labelleft=is_left, left=is_left, labelbottom=is_bottom, bottom=is_bottom)
+    if is_left:
+        ax.set_ylabel(unit, fontsize=8)
+    if is_bottom:
+        ax.set_xlabel(unit, fontsize=8)

@@ -1,0 +1,109 @@
+import numpy as np
+import pytest
+import torch
+
+from lens_transformers.data import LensDataCollator, lens_features
+from lens_transformers.data.schema import dataset_from_chunks
+
+
+def _processor(images, return_tensors):
+    assert return_tensors == "pt"
+    return {"pixel_values": torch.stack([torch.as_tensor(image) for image in images]) * 2}
+
+
+def _dataset(count=6, size=4, shape=None):
+    rng = np.random.default_rng(0)
+    columns = {
+        "image": rng.random((count, *(shape or (1, size, size))), dtype=np.float32),
+        "target": rng.random((count, 1, 2 * size, 2 * size), dtype=np.float32),
+        "label": np.arange(count) % 3,
+    }
+    features = lens_features(columns["image"].shape[1:], target_shape=columns["target"].shape[1:])
+    return dataset_from_chunks([columns], features)
+
+
+def _rows(dataset):
+    return [dataset[i] for i in range(len(dataset))]
+
+
+@pytest.mark.parametrize("row_format", ["numpy", "torch"])
+def test_classification_gives_processed_images_and_class_ids(row_format):
+    dataset = _dataset()
+    batch = LensDataCollator(_processor, "classification")(_rows(dataset.with_format(row_format)))
+    assert set(batch) == {"pixel_values", "labels"}
+    np.testing.assert_array_equal(batch["pixel_values"].numpy(), 2 * dataset["image"][:])
+    assert batch["labels"].dtype == torch.int64 and batch["labels"].tolist() == [0, 1, 2, 0, 1, 2]
+
+
+@pytest.mark.parametrize("row_format", ["numpy", "torch"])
+def test_super_resolution_gives_targets_untouched_in_float32(row_format):
+    dataset = _dataset()
+    batch = LensDataCollator(_processor, "super_resolution")(_rows(dataset.with_format(row_format)))
+    assert batch["labels"].dtype == torch.float32
+    np.testing.assert_array_equal(batch["labels"].numpy(), dataset["target"][:])
+
+
+def test_pretraining_gives_pixel_values_alone():
+    assert set(LensDataCollator(_processor, "pretraining")(_rows(_dataset()))) == {"pixel_values"}
+
+
+def _symmetries(image, augmentation):
+    turns = [torch.rot90(image, k, (-2, -1)) for k in range(4)]
+    if augmentation == "half_turn":
+        return [turns[0], turns[2]]
+    return turns + [turn.flip(-1) for turn in turns]
+
+
+@pytest.mark.parametrize(("augmentation", "count"), [("half_turn", 2), ("dihedral", 8)])
+def test_every_symmetry_is_drawn_and_no_other(augmentation, count):
+    dataset = _dataset(1)
+    collator = LensDataCollator(_processor, "pretraining", augmentation)
+    torch.manual_seed(0)
+    drawn = {collator(_rows(dataset))["pixel_values"].numpy().tobytes() for _ in range(100)}
+    image = 2 * torch.from_numpy(dataset[0]["image"])
+    assert drawn == {each.contiguous().numpy().tobytes() for each in _symmetries(image, augmentation)}
+    assert len(drawn) == count
+
+
+@pytest.mark.parametrize("augmentation", ["half_turn", "dihedral"])
+def test_image_and_target_are_turned_alike(augmentation):
+    dataset = _dataset(8)
+    # Each target is its image twice as large, so that they stay so only if both are turned alike.
+    rows = [{**row, "target": row["image"].repeat(2, axis=1).repeat(2, axis=2)} for row in _rows(dataset)]
+    torch.manual_seed(1)
+    batch = LensDataCollator(_processor, "super_resolution", augmentation)(rows)
+    enlarged = torch.nn.functional.interpolate(batch["pixel_values"] / 2, scale_factor=2, mode="nearest")
+    torch.testing.assert_close(enlarged, batch["labels"], rtol=0, atol=0)
+    assert not torch.equal(batch["pixel_values"] / 2, torch.from_numpy(dataset["image"][:]))
+
+
+def test_torchs_global_seed_fixes_the_augmentation():
+    rows = _rows(_dataset(16))
+    collator = LensDataCollator(_processor, "pretraining", "dihedral")
+    batches = []
+    for seed in (3, 3, 4):
+        torch.manual_seed(seed)
+        batches.append(collator(rows)["pixel_values"])
+    assert torch.equal(batches[0], batches[1]) and not torch.equal(batches[0], batches[2])
+
+
+def test_rows_keep_their_pixels():
+    dataset = _dataset()
+    rows, before = _rows(dataset), dataset["image"][:].copy()
+    LensDataCollator(_processor, "pretraining", "dihedral")(rows)
+    np.testing.assert_array_equal(np.stack([row["image"] for row in rows]), before)
+
+
+def test_a_quarter_turn_of_an_oblong_image_is_refused():
+    with pytest.raises(ValueError, match=r"'dihedral' turns square images only, got shape \(1, 4, 6\)"):
+        LensDataCollator(_processor, "pretraining", "dihedral")(_rows(_dataset(shape=(1, 4, 6))))
+
+
+def test_wrong_arguments_and_rows_are_named():
+    with pytest.raises(ValueError, match="task must be one of .*, got 'sr'"):
+        LensDataCollator(_processor, "sr")
+    with pytest.raises(ValueError, match="augmentation must be one of none, half_turn, dihedral, got 'flip'"):
+        LensDataCollator(_processor, "pretraining", "flip")
+    rows = _rows(_dataset().remove_columns("label"))
+    with pytest.raises(ValueError, match="needs a column 'label'; the rows have image, target"):
+        LensDataCollator(_processor, "classification")(rows)

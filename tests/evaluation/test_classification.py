@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score, roc_auc_score
+
+from lens_transformers.evaluation import ClassificationMetric
+
+
+def _predictions(count=200, classes=3, seed=0):
+    rng = np.random.default_rng(seed)
+    labels = rng.choice(classes, count, p=[0.2, 0.3, 0.5] if classes == 3 else None)
+    logits = rng.standard_normal((count, classes)) + 1.5 * np.eye(classes)[labels]
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    return probabilities, labels
+
+
+def test_every_number_is_scikit_learns():
+    probabilities, labels = _predictions()
+    result = ClassificationMetric().compute(predictions=probabilities, references=labels)
+    predicted = probabilities.argmax(axis=1)
+    expected = {
+        "accuracy": (predicted == labels).mean(),
+        "balanced_accuracy": balanced_accuracy_score(labels, predicted),
+        "f1_macro": f1_score(labels, predicted, average="macro"),
+        "auc_macro": roc_auc_score(labels, probabilities, multi_class="ovr"),
+        "auc_micro": roc_auc_score(labels, probabilities, multi_class="ovr", average="micro"),
+    }
+    per_class = roc_auc_score(labels, probabilities, multi_class="ovr", average=None)
+    expected |= {f"auc_{name}": auc for name, auc in zip(("no_sub", "cdm", "axion"), per_class, strict=True)}
+    assert result.pop("confusion_matrix") == confusion_matrix(labels, predicted).tolist()
+    assert result == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor, lambda array: array.tolist()])
+def test_batches_of_any_kind_add_up_to_the_whole(kind):
+    probabilities, labels = _predictions()
+    whole = ClassificationMetric().compute(predictions=probabilities, references=labels)
+    metric = ClassificationMetric()
+    for first in range(0, 200, 64):
+        batch = slice(first, first + 64)
+        metric.add_batch(predictions=kind(probabilities[batch]), references=kind(labels[batch]))
+    assert metric.compute() == whole
+
+
+def test_a_metric_starts_anew_after_computing():
+    metric = ClassificationMetric()
+    metric.compute(predictions=_predictions(seed=1)[0], references=_predictions(seed=1)[1])
+    probabilities, labels = _predictions()
+    again = metric.compute(predictions=probabilities, references=labels)
+    assert again == ClassificationMetric().compute(predictions=probabilities, references=labels)
+
+
+def test_bfloat16_probabilities_are_taken():
+    probabilities, labels = _predictions()
+    result = ClassificationMetric().compute(
+        predictions=torch.as_tensor(probabilities).bfloat16(), references=torch.as_tensor(labels)
+    )
+    assert result["accuracy"] == pytest.approx((probabilities.argmax(axis=1) == labels).mean(), abs=0.02)
+
+
+def test_two_classes_have_names_of_their_own():
+    probabilities, labels = _predictions(classes=2)
+    result = ClassificationMetric(["smooth", "clumpy"]).compute(predictions=probabilities, references=labels)
+    assert result["auc_clumpy"] == pytest.approx(roc_auc_score(labels, probabilities[:, 1]), abs=1e-12)
+    assert result["auc_macro"] == pytest.approx(result["auc_smooth"], abs=1e-12)
+
+
+def test_a_class_absent_from_the_references_leaves_its_auc_undefined_and_the_others_given():
+    probabilities, labels = _predictions()
+    keep = labels != 1
+    with pytest.warns(UserWarning, match="AUC of class cdm is undefined: no reference belongs to it"):
+        result = ClassificationMetric().compute(predictions=probabilities[keep], references=labels[keep])
+    assert np.isnan(result["auc_cdm"]) and np.isnan(result["auc_macro"])
+    assert result["auc_axion"] == pytest.approx(roc_auc_score(labels[keep] == 2, probabilities[keep, 2]), abs=1e-12)
+    assert 0 < result["balanced_accuracy"] <= 1
+    assert len(result["confusion_matrix"]) == 3 and result["confusion_matrix"][1] == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("predictions", "references", "message"),
+    [
+        ([[0.5, 0.5]], [0], r"predictions must be \(batch, 3\) .* got \(1, 2\)"),
+        ([[0.2, 0.3, 0.5]], [0, 1], r"got \(1, 3\) and \(2,\)"),
+        ([[2.0, -1.0, 0.0]], [0], r"1 of 1 rows do not, first row 0: .* Apply a softmax"),
+        ([[0.2, 0.3, 0.5], [1.0, 2.0, 3.0]], [0, 1], "1 of 2 rows do not, first row 1"),
+        ([[np.nan, 0.5, 0.5]], [0], "1 of 1 rows do not"),
+        ([[0.2, 0.3, 0.5]], [3], r"class ids 0 to 2, got \[3\]"),
+        ([[0.2, 0.3, 0.5]], [-1], "class ids 0 to 2"),
+        ([[0.2, 0.3, 0.5]], [0.0], "class ids 0 to 2"),
+        ([[0.2, 0.3, 0.5]], None, "references are missing"),
+        ([["a", "b", "c"]], [0], "predictions must be real numbers"),
+    ],
+)
+def test_what_is_no_set_of_probabilities_and_ids_is_refused(predictions, references, message):
+    with pytest.raises(ValueError, match=message):
+        ClassificationMetric().compute(predictions=predictions, references=references)
+
+
+def test_nothing_added_is_said():
+    with pytest.raises(ValueError, match="ClassificationMetric: no images were added"):
+        ClassificationMetric().compute()

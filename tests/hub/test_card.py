@@ -1,0 +1,263 @@
+import json
+import re
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+
+import lens_transformers
+from lens_transformers.hub import read_results, write_model_card
+
+
+ROWS = {
+    "pretraining": [
+        {"name": "LensMAE", "split": "test", "masked_mse_0.75": 8.123456789e-05, "masked_mse_0.9": 2.9e-3},
+        {"name": "mean patch", "split": "test", "masked_mse_0.75": 1.6e-2, "masked_mse_0.9": 1.6e-2},
+    ],
+    "classification": [
+        {"name": "LensMAE", "split": "test", "accuracy": 0.8813333333333333, "auc_macro": 0.94, "ece": None},
+        {
+            "name": "PCA | arcsinh pixels",
+            "split": "test",
+            "accuracy": 0.96,
+            "auc_macro": 0.995,
+            "ece": 0.02,
+        },
+    ],
+    "super_resolution": [
+        {"name": "LensMAE", "split": "test", "psnr": 42.274913, "mse": 1e-05, "num_images": 200},
+        {"name": "bicubic", "split": "test", "psnr": 41.55, "mse": 7e-05, "num_images": 200},
+    ],
+}
+TASKS = sorted(ROWS)
+
+
+def make_run(folder, task="classification", **changes):
+    folder.mkdir()
+    results = {
+        "task": task,
+        "model": {"size": "tiny", "parameters": 1010435},
+        "data": {"source": "/home/someone/data", "preset": "deeplense_model_2", "num_train": 12000, "num_test": 1500},
+        "training": {"max_steps": 400, "train_runtime_s": 61.2, "seed": 3},
+        "rows": ROWS[task],
+        "versions": {"torch": "2.13.0"},
+    }
+    (folder / "results.json").write_text(json.dumps(results | changes))
+    (folder / "config.json").write_text(json.dumps({"image_size": 64, "num_channels": 1}))
+    return folder
+
+
+def code_block(card):
+    return re.search(r"```python\n(.*?)```", card, flags=re.DOTALL).group(1)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_hub_reads_the_same_numbers_out_of_a_card(tmp_path, task):
+    card = ModelCard.load(write_model_card(make_run(tmp_path / "lens", task)))
+    own = ROWS[task][0]
+    measured = {key: value for key, value in own.items() if isinstance(value, (int, float))}
+    assert {result.metric_type: result.metric_value for result in card.data.eval_results} == measured
+    assert {result.dataset_split for result in card.data.eval_results} == {"test"}
+    assert card.data.model_name == "lens"
+
+
+@pytest.mark.parametrize(
+    ("task", "pipeline_tag", "metrics"),
+    [
+        ("pretraining", "image-feature-extraction", ["mse"]),
+        ("classification", "image-classification", ["accuracy", "roc_auc"]),
+        ("super_resolution", "image-to-image", ["psnr", "mse"]),
+    ],
+)
+def test_metadata_says_how_the_checkpoint_is_used(tmp_path, task, pipeline_tag, metrics):
+    data = ModelCard.load(write_model_card(make_run(tmp_path / "lens", task))).data
+    assert (data.license, data.library_name) == ("apache-2.0", "transformers")
+    assert (data.pipeline_tag, data.metrics) == (pipeline_tag, metrics)
+    assert data.base_model is None
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_code_of_a_card_runs_as_pasted(tmp_path, monkeypatch, capsys, task):
+    model_class = {
+        "pretraining": lens_transformers.LensMAEForPreTraining,
+        "classification": lens_transformers.LensMAEForClassification,
+        "super_resolution": lens_transformers.LensMAEForSuperResolution,
+    }[task]
+    folder = make_run(tmp_path / "lens", task)
+    config = lens_transformers.LensMAEConfig.from_size(
+        "tiny", id2label={0: "no_sub", 1: "cdm", 2: "axion"}, label2id={"no_sub": 0, "cdm": 1, "axion": 2}
+    )
+    model_class(config).save_pretrained(folder)
+    lens_transformers.LensMAEImageProcessor().save_pretrained(folder)
+    code = code_block(write_model_card(folder).read_text())
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "card", "exec"), {})
+    expected = {
+        "pretraining": "torch.Size([1, 64, 128])",
+        "classification": "axion",
+        "super_resolution": "torch.Size([1, 1, 128, 128])",
+    }
+    assert expected[task] in capsys.readouterr().out
+
+
+def test_the_code_names_the_repository_it_is_pushed_to(tmp_path):
+    card = write_model_card(make_run(tmp_path / "lens"), repo_id="org/lens-mae").read_text()
+    assert 'checkpoint = "org/lens-mae"' in code_block(card)
+    assert "# lens-mae\n" in card
+
+
+def test_a_card_of_several_bands_feeds_several_bands(tmp_path):
+    folder = make_run(tmp_path / "lens")
+    (folder / "config.json").write_text(json.dumps({"image_size": [48, 64], "num_channels": 3}))
+    code = code_block(write_model_card(folder).read_text())
+    image_lines = code[code.index("y, x") : code.index("with torch")]
+    names = {}
+    exec(f"import numpy as np\n{image_lines}", names)
+    assert names["image"].shape == (3, 48, 64)
+
+
+def test_a_missing_number_prints_as_not_measured(tmp_path):
+    folder = make_run(tmp_path / "lens", training={"max_steps": 400})
+    card = write_model_card(folder).read_text()
+    table = [line for line in card.splitlines() if line.startswith("| **LensMAE**")]
+    assert table == ["| **LensMAE** (this checkpoint) | test | 0.8813 | 0.9400 | not measured |"]
+    assert "| training time | not measured |" in card
+
+
+def test_a_run_without_any_number_has_no_model_index(tmp_path):
+    folder = make_run(tmp_path / "lens", rows=[{"name": "LensMAE", "accuracy": float("nan")}])
+    card = ModelCard.load(write_model_card(folder))
+    assert card.data.eval_results is None
+    assert "| not measured |" in card.text
+
+
+def test_a_checkpoint_below_its_baseline_is_said_to_be(tmp_path):
+    card = write_model_card(make_run(tmp_path / "lens")).read_text()
+    assert "accuracy: 0.8813, worse than the best baseline: PCA | arcsinh pixels, 0.9600." in card
+    assert "| PCA \\| arcsinh pixels | test | **0.9600** | **0.9950** | 0.0200 |" in card
+
+
+def test_a_lower_error_is_the_better_one(tmp_path):
+    card = write_model_card(make_run(tmp_path / "lens", "pretraining")).read_text()
+    assert "masked MSE 0.75: 8.12e-5, better than the best baseline: mean patch, 1.60e-2." in card
+
+
+@pytest.mark.parametrize(
+    ("preset", "fact"),
+    [("deeplense_model_2", "has a shortcut"), ("lens_default", "cannot be read off"), (None, "is told by the rows")],
+)
+def test_limits_name_what_is_known_of_the_data(tmp_path, preset, fact):
+    card = write_model_card(make_run(tmp_path / "lens", data={"source": "lenses", "preset": preset})).read_text()
+    assert fact in card
+
+
+def test_no_path_of_the_machine_is_published(tmp_path):
+    folder = make_run(
+        tmp_path / "lens",
+        data={"source": "/home/someone/lenses"},
+        model={"base_model": str(tmp_path / "pretrained")},
+        training={"recipe": "/home/someone/recipe.yaml"},
+    )
+    card = write_model_card(folder).read_text()
+    assert "/home/someone" not in card and str(tmp_path) not in card
+    assert "| source | lenses |" in card
+    assert "weights of `pretrained`" in card
+
+
+def test_a_base_model_on_the_hub_is_linked_and_a_local_folder_is_not(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "pretrain").mkdir(parents=True)
+    for name, linked in (("org/lens-mae", "org/lens-mae"), ("runs/pretrain", None)):
+        folder = make_run(tmp_path / name.replace("/", "-"), model={"base_model": name})
+        assert ModelCard.load(write_model_card(folder)).data.base_model == linked
+
+
+def test_writing_a_card_twice_changes_nothing(tmp_path):
+    folder = make_run(tmp_path / "lens")
+    first = write_model_card(folder).read_bytes()
+    assert write_model_card(folder).read_bytes() == first
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "config.json", "results.json"]
+
+
+@pytest.mark.parametrize("line_break", ["\n", "\r\n"])
+def test_what_a_person_wrote_is_kept(tmp_path, line_break):
+    folder = make_run(tmp_path / "lens")
+    readme = write_model_card(folder)
+    card = ModelCard.load(readme)
+    card.data.license = "mit"
+    card.data.tags = ["my-tag"]
+    card.data["datasets"] = ["org/my-lenses"]
+    text = f"{card}\n## Thanks\n\nTo my group.\n"
+    text = text.replace("<!-- lens_transformers:begin", "By hand, above.\n\n<!-- lens_transformers:begin")
+    readme.write_text(text.replace("\n", line_break), newline="")
+
+    rows = [ROWS["classification"][0] | {"accuracy": 0.5}]
+    (folder / "results.json").write_text(json.dumps(read_results(folder) | {"rows": rows}))
+    raw = write_model_card(folder).read_bytes().decode()
+    renewed = ModelCard.load(readme)
+    assert f"{line_break}By hand, above.{line_break}{line_break}<!--" in raw
+    assert raw.endswith(f"## Thanks{line_break}{line_break}To my group.{line_break}")
+    assert ("\r\n" in raw) == (line_break == "\r\n") and raw.count("\n") == raw.count(line_break)
+    assert (renewed.data.license, renewed.data.tags) == ("mit", ["my-tag"])
+    assert renewed.data["datasets"] == ["org/my-lenses"]
+    assert renewed.data.eval_results[0].metric_value == 0.5
+    assert "0.8813" not in raw
+
+
+def test_a_card_that_is_all_a_persons_own_stays_below_the_generated_part(tmp_path):
+    folder = make_run(tmp_path / "lens")
+    (folder / "README.md").write_text("# Mine\n\nWords.\n")
+    card = write_model_card(folder).read_text()
+    assert card.startswith("---\n")
+    assert card.endswith("<!-- lens_transformers:end -->\n\n# Mine\n\nWords.\n")
+    assert write_model_card(folder).read_text() == card
+
+
+def test_broken_markers_are_refused_and_the_card_is_left_alone(tmp_path):
+    folder = make_run(tmp_path / "lens")
+    readme = write_model_card(folder)
+    broken = readme.read_text().replace("<!-- lens_transformers:end -->", "")
+    readme.write_text(broken)
+    with pytest.raises(ValueError, match=r"README\.md: the comments that mark the generated part"):
+        write_model_card(folder)
+    assert readme.read_text() == broken
+
+
+def test_metadata_that_cannot_be_read_is_refused(tmp_path):
+    folder = make_run(tmp_path / "lens")
+    (folder / "README.md").write_text("---\nlicense: [mit\n---\n# Mine\n")
+    with pytest.raises(ValueError, match=r"README\.md: the metadata between the two --- lines"):
+        write_model_card(folder)
+
+
+def test_a_folder_without_results_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"results\.json does not exist; it is written at the end of a train"):
+        write_model_card(tmp_path)
+    folder = make_run(tmp_path / "lens")
+    (folder / "config.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"config\.json does not exist"):
+        write_model_card(folder)
+    assert not (folder / "README.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is not JSON"),
+        ("[]", r"task is \[\]; it must be one of pretraining, classification, super_resolution"),
+        ('{"task": "segmentation"}', "task is 'segmentation'"),
+        ('{"task": "classification", "rows": []}', "rows must be a list that starts with the checkpoint"),
+        ('{"task": "classification", "rows": [{"accuracy": 1.0}]}', r"rows\[0\] must be an object with a name"),
+        ('{"task": "classification", "rows": [{"name": "x"}], "data": 3}', "data must be an object, got 3"),
+    ],
+)
+def test_results_that_are_wrong_are_refused_in_words(tmp_path, text, message):
+    (tmp_path / "results.json").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_results(tmp_path)
+
+
+def test_the_front_matter_is_plain_yaml(tmp_path):
+    text = write_model_card(make_run(tmp_path / "lens")).read_text()
+    front = yaml.safe_load(text.split("---\n")[1])
+    assert front["model-index"][0]["results"][0]["dataset"]["name"] == "deeplense_model_2 (simulated)"

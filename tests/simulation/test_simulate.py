@@ -1,0 +1,342 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage, stats
+
+from lens_transformers.simulation import PRESETS, Gaussian2D, PowerLaw, Square, get_preset, simulate
+from lens_transformers.simulation.scenes import draw_scene
+
+
+CLASSIFICATION = [name for name, config in PRESETS.items() if config.substructure]
+PAIRS = [name for name, config in PRESETS.items() if config.super_resolution]
+
+
+def small(preset, **overrides):
+    """The preset at a size that is quick to render, and that is no multiple of a vector register."""
+    size = 30 if preset in PAIRS else 21
+    return get_preset(preset).with_overrides({"instrument.num_pixels": size, **overrides})
+
+
+def tensors(lenses):
+    named = {"image": lenses.image, "noise_free": lenses.noise_free, **lenses.parameters}
+    return named | {k: v for k, v in (("target", lenses.target), ("label", lenses.label)) if v is not None}
+
+
+def assert_same_bytes(one, other):
+    for name, tensor in tensors(one).items():
+        assert tensor.numpy().tobytes() == tensors(other)[name].numpy().tobytes(), name
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_sample_is_the_same_in_any_batch(preset):
+    reference = simulate(small(preset), 67, seed=5, batch_size=64)
+    for batch_size in (1, 3, None):
+        assert_same_bytes(reference, simulate(small(preset), 67, seed=5, batch_size=batch_size))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_full_size_sample_is_the_same_alone(preset):
+    together = simulate(preset, 7, seed=1, start=100)
+    for index in (100, 104, 106):
+        alone = simulate(preset, 1, seed=1, start=index)
+        assert torch.equal(alone.image[0], together.image[index - 100])
+
+
+def test_a_sample_is_the_same_for_any_number_of_threads():
+    before = torch.get_num_threads()
+    reference = simulate("lens_default", 12)
+    try:
+        torch.set_num_threads(3)
+        other = simulate("lens_default", 12)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert_same_bytes(reference, other)
+
+
+def test_seeds_and_indices_give_different_images():
+    config = small("lens_default")
+    first, second = simulate(config, 40, seed=0).image, simulate(config, 40, seed=1).image
+    images = torch.cat([first, second]).flatten(1)
+    assert len(torch.unique(images, dim=0)) == 80
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_images_are_finite_float32_of_the_stated_shape(preset):
+    lenses, config = simulate(preset, 4), get_preset(preset)
+    size = config.instrument.num_pixels
+    if preset in PAIRS:
+        assert lenses.target.shape == (4, 1, size, size)
+        assert lenses.image.shape == (4, 1, size // 2, size // 2)
+        assert lenses.label is None
+    else:
+        assert lenses.image.shape == (4, 1, size, size)
+        assert lenses.target is None
+        assert lenses.label.tolist() == [0, 1, 2, 0]
+    for tensor in tensors(lenses).values():
+        assert len(tensor) == 4
+    for image in (lenses.image, lenses.noise_free):
+        assert image.dtype == torch.float32
+        assert torch.isfinite(image).all()
+    assert not lenses.image.requires_grad
+
+
+def test_an_odd_image_whose_middle_pixel_is_on_the_lens_is_finite():
+    assert torch.isfinite(simulate(small("deeplense_model_2"), 6).image).all()
+
+
+def test_min_max_images_fill_zero_to_one():
+    image = simulate("deeplense_model_2", 3).image
+    assert torch.equal(image.amin(dim=(1, 2, 3)), torch.zeros(3))
+    assert torch.equal(image.amax(dim=(1, 2, 3)), torch.ones(3))
+
+
+def test_peak_scaled_images_have_a_noise_free_peak_of_one():
+    assert torch.equal(simulate("lens_default", 3).noise_free.amax(dim=(1, 2, 3)), torch.ones(3))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_without_noise_the_image_is_the_noise_free_one(preset):
+    lenses = simulate(small(preset, noise=None), 5)
+    assert torch.equal(lenses.noise_free, lenses.image if lenses.target is None else lenses.target)
+
+
+@pytest.mark.parametrize("preset", ["lens_default", "sr_deeplense"])
+def test_noise_has_the_variance_that_the_parameters_state(preset):
+    lenses = simulate(get_preset(preset).with_overrides({"scaling": "peak"}), 12, seed=3)
+    p = {name: value.float()[:, None, None, None] for name, value in lenses.parameters.items()}
+    residual = (lenses.image if lenses.target is None else lenses.target) - lenses.noise_free
+    counts = lenses.noise_free * p["peak_counts"] + p["sky_counts"]
+    variance = counts / p["peak_counts"] ** 2 + p["background_rms"] ** 2
+    chi2 = (residual**2 / variance).mean().item()
+    assert chi2 == pytest.approx(1.0, abs=0.03)
+    assert (residual / variance.sqrt()).mean().item() == pytest.approx(0.0, abs=0.01)
+
+
+@pytest.mark.parametrize("preset", CLASSIFICATION)
+def test_classes_are_balanced_and_follow_the_index(preset):
+    labels = simulate(small(preset), 30, start=7).label
+    assert labels.tolist() == [index % 3 for index in range(7, 37)]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("distances", "angular_diameter"),
+        ("source_redshift_convention", None),
+        ("substructure.subhalos.mass_msun", PowerLaw(-1.9, 1e6, 1e10)),
+        ("substructure.vortex.num_points", None),
+        ("substructure.compensate_mass", True),
+        ("main_lens.position", Gaussian2D(0.05)),
+        ("noise", {"peak_counts": 1000.0}),
+    ],
+)
+def test_every_quirk_of_model_2_can_be_switched_off_alone(field, value):
+    official = get_preset("deeplense_model_2")
+    with_quirk, without = simulate(official, 12), simulate(official.with_overrides({field: value}), 12)
+    assert (with_quirk.image - without.image).abs().max() > 1e-3
+
+
+def test_model_2_has_the_effective_einstein_radius_of_the_release():
+    parameters = simulate("deeplense_model_2", 1).parameters
+    assert parameters["einstein_radius_arcsec"].item() == pytest.approx(0.812, abs=1e-3)
+
+
+def test_model_2_without_quirks_has_the_right_einstein_radius():
+    config = get_preset("deeplense_model_2").with_overrides(
+        {"distances": "angular_diameter", "source_redshift_convention": None}
+    )
+    assert simulate(config, 1).parameters["einstein_radius_arcsec"].item() == pytest.approx(1.6645, abs=1e-4)
+
+
+def test_compensation_takes_out_the_mass_within_the_einstein_radius():
+    config = get_preset("lens_default")
+    for index in range(1, 60, 3):
+        scene = draw_scene(config, 0, index)
+        p = scene.parameters
+        offset = scene.points[:, :2] - [p["lens_x_arcsec"], p["lens_y_arcsec"]]
+        inside = np.hypot(*offset.T) < p["einstein_radius_arcsec"]
+        total = p["main_lens_einstein_radius_arcsec"] ** 2 + scene.points[inside, 2].sum()
+        assert total == pytest.approx(p["einstein_radius_arcsec"] ** 2, rel=1e-9)
+
+
+def test_compensation_counts_the_part_of_a_vortex_within_the_einstein_radius():
+    config = get_preset("lens_default")
+    for index in range(2, 60, 3):
+        p = draw_scene(config, 0, index).parameters
+        along = p["vortex_half_length_arcsec"] * ((np.arange(100_000) + 0.5) / 50_000 - 1)
+        x = p["vortex_x_arcsec"] - p["lens_x_arcsec"] + along * math.cos(p["vortex_angle_rad"])
+        y = p["vortex_y_arcsec"] - p["lens_y_arcsec"] + along * math.sin(p["vortex_angle_rad"])
+        area = p["vortex_mass_msun"] * config.einstein_area_per_mass
+        inside = area * (np.hypot(x, y) < p["einstein_radius_arcsec"]).mean()
+        total = p["main_lens_einstein_radius_arcsec"] ** 2 + inside
+        assert total == pytest.approx(p["einstein_radius_arcsec"] ** 2, rel=1e-5)
+
+
+def test_substructure_that_outweighs_its_lens_is_refused():
+    config = small("lens_default", **{"main_lens.einstein_radius_arcsec": 0.5, "substructure.subhalos.count": 1000.0})
+    with pytest.raises(ValueError, match="more than half of the main lens's mass"):
+        simulate(config, 2)
+
+
+def test_subhalos_have_the_stated_number_masses_and_distances():
+    config = get_preset("lens_default")
+    scenes = [draw_scene(config, 0, index) for index in range(1, 1500, 3)]
+    counts = np.array([scene.parameters["num_subhalos"] for scene in scenes])
+    assert counts.mean() == pytest.approx(10, abs=0.6)
+    masses = np.concatenate([scene.points[:, 2] for scene in scenes]) / config.einstein_area_per_mass
+    low, high = 1e9**-0.9, 10 ** (10.5 * -0.9)
+    assert stats.kstest(masses, lambda m: (m**-0.9 - low) / (high - low)).pvalue > 1e-3
+    distances = [
+        np.hypot(*(scene.points[:, :2] - [scene.parameters["lens_x_arcsec"], scene.parameters["lens_y_arcsec"]]).T)
+        for scene in scenes
+    ]
+    assert stats.kstest(np.concatenate(distances), stats.uniform(0.25, 1.75).cdf).pvalue > 1e-3
+    totals = np.array([scene.parameters["subhalo_mass_msun"] for scene in scenes])
+    assert totals.sum() == pytest.approx(masses.sum())
+
+
+def test_parameters_without_meaning_in_a_class_are_nan_or_zero():
+    p = simulate(small("lens_default"), 3).parameters
+    assert torch.isnan(p["axion_mass_log10_ev"]).tolist() == [True, True, False]
+    assert (p["vortex_mass_msun"] > 0).tolist() == [False, False, True]
+    assert (p["num_subhalos"] > 0).tolist() == [False, True, False]
+
+
+def test_an_image_can_be_rendered_again_from_its_parameters_alone():
+    config = get_preset("lens_default").with_overrides({"noise": None})
+    lenses = simulate(config, 6)
+    for row in (0, 2, 3, 5):
+        p = {name: values[row].item() for name, values in lenses.parameters.items()}
+        again = render_again(p, config)
+        assert np.abs(lenses.image[row, 0].numpy() - again).max() < 2e-5
+
+
+def render_again(p, config):
+    """A float64 rendering by formulas of its own, without subhalos."""
+    instrument = config.instrument
+    size, step = instrument.num_pixels * 2, instrument.pixel_scale_arcsec / 2
+    axis = (np.arange(size) - (size - 1) / 2) * step
+    x, y = np.meshgrid(axis, axis)
+
+    def turned(u, v, angle):
+        return u * np.cos(angle) + v * np.sin(angle), v * np.cos(angle) - u * np.sin(angle)
+
+    q, angle = p["axis_ratio"], p["position_angle_rad"]
+    u, v = turned(x - p["lens_x_arcsec"], y - p["lens_y_arcsec"], angle)
+    f, psi = np.sqrt(1 - q * q), np.sqrt(q * q * u * u + v * v)
+    strength = p["main_lens_einstein_radius_arcsec"] * np.sqrt(q) / f
+    alpha = np.array(turned(strength * np.arctan(f * u / psi), strength * np.arctanh(f * v / psi), -angle))
+
+    gamma, twice = p["shear_strength"], 2 * p["shear_angle_rad"]
+    alpha += gamma * np.array([x * np.cos(twice) + y * np.sin(twice), x * np.sin(twice) - y * np.cos(twice)])
+
+    if p["vortex_mass_msun"]:
+        length, angle = p["vortex_half_length_arcsec"], p["vortex_angle_rad"]
+        area = p["vortex_mass_msun"] / (math.pi * 1.148877e11)
+        u, v = turned(x - p["vortex_x_arcsec"], y - p["vortex_y_arcsec"], angle)
+        along = area / (4 * length) * np.log(((u + length) ** 2 + v**2) / ((u - length) ** 2 + v**2))
+        across = area / (2 * length) * (np.arctan2(v, u - length) - np.arctan2(v, u + length))
+        alpha += np.array(turned(along, across, -angle))
+
+    u, v = turned(
+        x - alpha[0] - p["source_x_arcsec"], y - alpha[1] - p["source_y_arcsec"], p["source_position_angle_rad"]
+    )
+    radius = np.hypot(u, v / p["source_axis_ratio"]) / p["source_radius_arcsec"]
+    n = p["source_sersic_index"]
+    fine = np.exp(-(1.9992 * n - 0.3271) * (radius ** (1 / n) - 1))
+    sigma = instrument.psf_fwhm_arcsec / np.sqrt(8 * np.log(2)) / step
+    image = ndimage.gaussian_filter(fine, sigma, mode="nearest", truncate=instrument.psf_truncation_sigma)
+    image = image.reshape(size // 2, 2, size // 2, 2).mean(axis=(1, 3))
+    return image / image.max()
+
+
+def test_a_source_behind_a_lens_is_a_ring_of_its_einstein_radius():
+    config = get_preset("lens_default").with_overrides(
+        {
+            "noise": None,
+            "substructure": None,
+            "main_lens.einstein_radius_arcsec": 1.5,
+            "main_lens.axis_ratio": 0.999,
+            "main_lens.position": Square(0.0),
+            "main_lens.shear_strength": 0.0,
+            "source.position": Square(0.0),
+            "source.effective_radius_arcsec": 0.05,
+        }
+    )
+    image = simulate(config, 1).image[0, 0].double()
+    axis = (torch.arange(64) - 31.5) * 0.08
+    radius = torch.hypot(axis[:, None], axis[None])
+    assert (image * radius).sum() / image.sum() == pytest.approx(1.5, abs=0.02)
+
+
+def test_an_official_pair_is_a_bicubic_half():
+    lenses = simulate("sr_deeplense", 3)
+    half = torch.nn.functional.interpolate(lenses.target, scale_factor=0.5, mode="bicubic", align_corners=False)
+    assert torch.equal(lenses.image, half)
+
+
+def test_the_official_pairs_are_as_noisy_as_calibrated():
+    lenses = simulate("sr_deeplense", 60, seed=4)
+    up = torch.nn.functional.interpolate(lenses.image, scale_factor=2, mode="bicubic", align_corners=False)
+    error = ((up - lenses.target) ** 2).mean(dim=(1, 2, 3))
+    noise = ((lenses.noise_free - lenses.target) ** 2).mean(dim=(1, 2, 3))
+    assert (10 * torch.log10(1 / error)).mean().item() == pytest.approx(41.6, abs=0.3)
+    assert (error.mean() / noise.mean()).item() == pytest.approx(0.88, abs=0.03)
+
+
+def test_a_physical_pair_shares_its_flux_scale_and_only_the_low_resolution_is_noisy():
+    lenses = simulate("sr_physical", 6)
+    assert torch.equal(lenses.target.amax(dim=(1, 2, 3)), torch.ones(6))
+    flux = lenses.image.mean(dim=(1, 2, 3)) / lenses.target.mean(dim=(1, 2, 3))
+    torch.testing.assert_close(flux, torch.ones(6), rtol=0.02, atol=0)
+    assert torch.equal(lenses.noise_free, lenses.target)
+    noiseless = simulate(get_preset("sr_physical").with_overrides({"noise": None}), 6)
+    assert torch.equal(noiseless.target, lenses.target)
+    assert (noiseless.image - lenses.image).std() > 1e-3
+
+
+def test_the_device_can_be_an_object_and_holds_the_results():
+    lenses = simulate(small("lens_default"), 2, device=torch.device("cpu"))
+    assert {tensor.device.type for tensor in tensors(lenses).values()} == {"cpu"}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_gpu_gives_the_images_of_a_cpu(preset):
+    on_cpu, on_gpu = simulate(preset, 32), simulate(preset, 32, device="cuda")
+    assert on_gpu.image.is_cuda
+    torch.testing.assert_close(on_gpu.noise_free.cpu(), on_cpu.noise_free, rtol=0, atol=1e-3)
+    # A photon count may round the other way where its mean lies on the edge.
+    differs = (on_gpu.image.cpu() - on_cpu.image).abs() > 1e-3
+    assert differs.float().mean() < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_images": 0}, "num_images must be a whole number of at least 1"),
+        ({"num_images": 2.5}, "num_images must be a whole number"),
+        ({"num_images": 1, "seed": -1}, "seed must be"),
+        ({"num_images": 1, "start": -1}, "start must be"),
+        ({"num_images": 1, "batch_size": 0}, "batch_size must be"),
+    ],
+)
+def test_an_impossible_argument_is_refused_in_words(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        simulate("lens_default", **arguments)
+
+
+def test_an_unknown_preset_is_refused():
+    with pytest.raises(ValueError, match="Did you mean lens_default"):
+        simulate("lens_defualt", 1)
+
+
+def test_progress_is_shown_when_asked(capsys):
+    simulate(small("lens_default"), 2)
+    assert capsys.readouterr().err == ""
+    simulate(small("lens_default"), 2, progress=True)
+    assert "2/2" in capsys.readouterr().err

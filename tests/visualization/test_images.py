@@ -1,0 +1,126 @@
+import io
+
+import numpy as np
+import pytest
+import torch
+
+from lens_transformers.visualization import plot_lenses, plot_reconstructions, plot_super_resolution
+from lens_transformers.visualization.style import flux_scale, residual_scale
+
+
+def lenses(count=3, size=16, bands=1):
+    return np.random.default_rng(0).random((count, bands, size, size))
+
+
+def panels(figure):
+    """The axes of images, without those of colour bars."""
+    return [ax for ax in figure.axes if ax.images]
+
+
+def titles(figure):
+    return [ax.get_title() for ax in panels(figure) if ax.get_title()]
+
+
+def test_a_grid_shows_each_lens_under_its_title():
+    figure = plot_lenses(lenses(7), titles=[f"lens {index}" for index in range(7)])
+    assert titles(figure) == [f"lens {index}" for index in range(7)]
+
+
+def test_a_grid_of_three_classes_keeps_each_class_in_its_column():
+    figure = plot_lenses(lenses(9), titles=["no_sub", "cdm", "axion"] * 3)
+    columns = {ax.get_title(): ax.get_subplotspec().colspan.start for ax in panels(figure)}
+    assert columns == {"no_sub": 0, "cdm": 1, "axion": 2}
+
+
+def test_a_band_axis_is_averaged():
+    images = lenses(1, bands=3)
+    (ax,) = panels(plot_lenses(images))
+    np.testing.assert_allclose(ax.images[0].get_array(), images[0].mean(axis=0))
+
+
+def test_axes_are_in_arcsec_where_the_pixel_scale_is_known():
+    (ax,) = panels(plot_lenses(lenses(1), pixel_scale=0.1))
+    assert ax.get_xlabel() == ax.get_ylabel() == "arcsec"
+    np.testing.assert_allclose(ax.images[0].get_extent(), (-0.8, 0.8, -0.8, 0.8))
+    (ax,) = panels(plot_lenses(lenses(1)))
+    assert ax.get_xlabel() == "pixel"
+
+
+def test_tensors_of_any_kind_are_taken():
+    images = torch.rand(2, 1, 8, 8, dtype=torch.bfloat16, requires_grad=True)
+    assert len(panels(plot_lenses(images))) == 2
+
+
+def test_hidden_pixels_are_masked_and_residuals_are_reconstruction_minus_image():
+    images, reconstructions = lenses(2), lenses(2) + 0.1
+    masks = np.zeros((2, 16, 16))
+    masks[:, :8] = 1
+    figure = plot_reconstructions(images, masks, reconstructions)
+    assert titles(figure) == ["image", "seen by the encoder", "reconstruction", "reconstruction − image"]
+    _, seen, _, residual = panels(figure)[:4]
+    np.testing.assert_array_equal(seen.images[0].get_array().mask, masks[0] == 1)
+    np.testing.assert_allclose(residual.images[0].get_array(), 0.1)
+    assert residual.texts[0].get_text() == "rms 0.1"
+    assert plot_reconstructions(images, masks[:, None], reconstructions)
+
+
+def test_super_resolution_shows_both_residuals_on_one_symmetric_scale():
+    target = lenses(2, size=32)
+    figure = plot_super_resolution(lenses(2), target + 0.2, target - 0.1, target)
+    row = panels(figure)[:6]
+    assert [ax.get_title() for ax in row[:4]] == ["low resolution", "bicubic", "prediction", "target"]
+    bicubic, prediction = row[4].images[0], row[5].images[0]
+    assert bicubic.norm is prediction.norm
+    assert bicubic.norm.vmin == -bicubic.norm.vmax == pytest.approx(-0.2)
+    np.testing.assert_allclose(prediction.get_array(), -0.1)
+    assert len({id(ax.images[0].norm) for ax in row[:4]}) == 1
+
+
+def test_low_and_high_resolution_cover_the_same_sky():
+    target = lenses(1, size=32)
+    row = panels(plot_super_resolution(lenses(1), target, target, target, pixel_scale=0.05))
+    assert row[0].images[0].get_extent() == row[3].images[0].get_extent()
+
+
+@pytest.mark.parametrize(
+    ("plot", "message"),
+    [
+        (lambda: plot_lenses(np.zeros((16, 16))), r"images has shape \(16, 16\); it must be \(batch, bands, height"),
+        (lambda: plot_lenses(np.zeros((0, 1, 16, 16))), r"with none of them zero"),
+        (lambda: plot_lenses(lenses(2), titles=["one"]), "titles has 1 entries for 2 images"),
+        (
+            lambda: plot_reconstructions(lenses(), np.zeros((3, 4)), lenses()),
+            r"masks has shape \(3, 4\); it must hold one number a pixel, shape \(3, 16, 16\)",
+        ),
+        (
+            lambda: plot_reconstructions(lenses(), np.zeros((3, 16, 16)), lenses(size=8)),
+            r"reconstructions and images differ in shape",
+        ),
+        (
+            lambda: plot_super_resolution(lenses(), lenses(), lenses(size=32), lenses(size=32)),
+            "bicubic and target differ in shape",
+        ),
+        (
+            lambda: plot_super_resolution(lenses(2), *[lenses(size=32)] * 3),
+            "low holds 2 images and target 3",
+        ),
+    ],
+)
+def test_wrong_shapes_are_refused_in_words(plot, message):
+    with pytest.raises(ValueError, match=message):
+        plot()
+
+
+@pytest.mark.filterwarnings("error")
+def test_constant_and_undefined_images_still_make_a_figure():
+    images = np.zeros((2, 1, 8, 8))
+    images[1] = np.nan
+    figure = plot_super_resolution(images, images, images, images)
+    figure.savefig(io.BytesIO(), format="png")
+
+
+def test_scales_span_finite_pixels_and_residuals_are_symmetric():
+    assert (flux_scale(np.array([1.0, np.nan, 5.0])).vmin, flux_scale(np.array([1.0, 5.0])).vmax) == (1, 5)
+    scale = residual_scale(np.array([-3.0, 1.0, np.inf]), np.array([2.0]))
+    assert (scale.vmin, scale.vmax) == (-3, 3)
+    assert scale(0.0) == 0.5

@@ -1,0 +1,358 @@
+"""What the training scripts share: arguments, precision, time budgets, evaluation loops and the results they leave."""
+
+import copy
+import importlib.metadata
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+import yaml
+from datasets import Dataset
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+from transformers import AutoImageProcessor, HfArgumentParser, PreTrainedModel, Trainer, TrainingArguments
+
+from lens_transformers import LensMAEConfig, LensMAEImageProcessor
+from lens_transformers.data import load_lensing_dataset
+from lens_transformers.data.tasks import Task
+from lens_transformers.hub import write_model_card
+from lens_transformers.hub.files import write_text_atomically
+
+
+logger = logging.getLogger(__name__)
+
+# Fraction of a time budget that is planned: the rest is for what a trial of a few seconds does not see.
+PLANNED_FRACTION = 0.92
+
+
+def has_fast_bfloat16() -> bool:
+    """Whether the hardware computes in bfloat16 rather than emulating it."""
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    if accelerator is not None:
+        return accelerator.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+@dataclass
+class DataArguments:
+    """Which images to train and test on."""
+
+    dataset: str = field(
+        metadata={"help": "Folder of images: one that simulate.py wrote, or official DeepLense .npy files."}
+    )
+    test_dataset: str | None = field(
+        default=None,
+        metadata={"help": "Folder whose images, all of them, are tested on instead of the dataset's own test split."},
+    )
+    max_train_samples: int | None = field(default=None, metadata={"help": "Use at most so many training images."})
+    max_test_samples: int | None = field(default=None, metadata={"help": "Use at most so many test images."})
+    augmentation: str = field(
+        default="none",
+        metadata={
+            "help": "Random symmetries: none, half_turn (of sets whose main lens never turns), dihedral (all eight).",
+            "choices": ["none", "half_turn", "dihedral"],
+        },
+    )
+
+
+@dataclass
+class ModelArguments:
+    """Which network to start from."""
+
+    model_name_or_path: str | None = field(
+        default=None, metadata={"help": "Checkpoint to start from: a Hub name or a folder. From scratch if not given."}
+    )
+    model_size: str = field(
+        default="tiny",
+        metadata={"help": "Size of a network from scratch.", "choices": list(LensMAEConfig.sizes)},
+    )
+    config_overrides: str | None = field(
+        default=None, metadata={"help": "Changes to the configuration, for instance 'mask_ratio=0.9,pooling=mean'."}
+    )
+    stretch: float = field(
+        default=0.02,
+        metadata={"help": "Flux at which the arcsinh stretch turns from linear to logarithmic, when from scratch."},
+    )
+
+
+@dataclass
+class LensTrainingArguments(TrainingArguments):
+    """transformers' arguments, with defaults that suit lens images, and a time budget."""
+
+    output_dir: str | None = field(
+        default=None, metadata={"help": "Folder for the checkpoint, results and figures. Required."}
+    )
+    title: str | None = field(default=None, metadata={"help": "Name of this run in tables and reports."})
+    group: str | None = field(default=None, metadata={"help": "Runs of one group share a table in reports."})
+    max_train_seconds: float | None = field(
+        default=None,
+        metadata={"help": "Train for about so long: a short trial decides `max_steps`, which is then reported."},
+    )
+    remove_unused_columns: bool = field(default=False, metadata={"help": "Images are not arguments of a model."})
+    use_cpu: bool = field(
+        default_factory=lambda: not torch.accelerator.is_available(),
+        metadata={"help": "Train on the CPU. Default: if there is no accelerator."},
+    )
+    bf16: bool = field(
+        default_factory=has_fast_bfloat16,
+        metadata={"help": "Compute in bfloat16 where that is safe. Default: if the hardware has it."},
+    )
+    dataloader_pin_memory: bool = field(
+        default_factory=torch.accelerator.is_available,
+        metadata={"help": "Pin memory of batches. Default: if there is an accelerator."},
+    )
+    report_to: None | str | list[str] = field(default="none", metadata={"help": "Where to log besides the console."})
+    logging_steps: float = field(default=10, metadata={"help": "Log every so many steps."})
+    logging_first_step: bool = field(default=True, metadata={"help": "Log the first step as well."})
+    save_strategy: str = field(default="no", metadata={"help": "When to save checkpoints that can be resumed."})
+    lr_scheduler_type: str = field(default="cosine", metadata={"help": "Learning-rate schedule."})
+    weight_decay: float = field(default=0.05, metadata={"help": "Weight decay of AdamW."})
+    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Batch size of evaluation, a device."})
+
+    def __post_init__(self):
+        if not self.output_dir:
+            raise ValueError("--output_dir is missing: give the folder for the checkpoint, results and figures.")
+        super().__post_init__()
+
+
+def parse_arguments(*dataclass_types: Any) -> tuple[Any, ...]:
+    """Parse the command line: flags, or one YAML or JSON file, or the file first and flags that win over it."""
+    flags = sys.argv[1:]
+    if flags and flags[0].endswith((".yaml", ".yml", ".json")):
+        flags = [*_flags_of_file(Path(flags[0])), *flags[1:]]
+    return HfArgumentParser(dataclass_types).parse_args_into_dataclasses(flags)
+
+
+def _flags_of_file(path: Path) -> list[str]:
+    if not path.is_file():
+        sys.exit(f"{path}: no such file of arguments.")
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(values, dict):
+        sys.exit(f"{path} must map arguments to values, such as `learning_rate: 1e-3`.")
+    flags: list[str] = []
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flags += [f"--{name}", json.dumps(value)]
+        elif isinstance(value, list):
+            flags += [f"--{name}", *map(str, value)]
+        elif value is not None:
+            flags += [f"--{name}", str(value)]
+    return flags
+
+
+def set_up(arguments: LensTrainingArguments) -> None:
+    """Log to the console at the level that transformers is set to, and seed everything."""
+    logging.basicConfig(format="%(message)s", level=logging.INFO if arguments.should_log else logging.WARNING)
+    for noisy in ("httpx", "httpx2", "datasets"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    transformers.utils.logging.set_verbosity_warning()
+    transformers.set_seed(arguments.seed)
+
+
+def load_splits(arguments: DataArguments, task: Task) -> tuple[Dataset, Dataset]:
+    """Load the images to train on and the images to test on."""
+    train = load_lensing_dataset(arguments.dataset, split="train", task=task)
+    if arguments.test_dataset is None:
+        test = load_lensing_dataset(arguments.dataset, split="test", task=task)
+    else:
+        test = load_lensing_dataset(arguments.test_dataset, split="all", task=task)
+    return _first(train, arguments.max_train_samples), _first(test, arguments.max_test_samples)
+
+
+def _first(dataset: Dataset, count: int | None) -> Dataset:
+    return dataset if count is None else dataset.select(range(min(count, len(dataset))))
+
+
+def make_config(arguments: ModelArguments, num_channels: int, **settings: Any) -> LensMAEConfig:
+    """The configuration of the checkpoint or of the named size, with the changes asked for."""
+    if arguments.model_name_or_path is None:
+        config = LensMAEConfig.from_size(arguments.model_size, num_channels=num_channels, **settings)
+    else:
+        config = LensMAEConfig.from_pretrained(arguments.model_name_or_path, **settings)
+    if arguments.config_overrides:
+        config.update_from_string(arguments.config_overrides)
+        config = LensMAEConfig.from_dict(config.to_dict())
+    return config
+
+
+def make_model(model_class: type[PreTrainedModel], arguments: ModelArguments, config: LensMAEConfig):
+    """The network: with the checkpoint's weights, or drawn by the seed."""
+    if arguments.model_name_or_path is None:
+        return model_class(config)
+    return model_class.from_pretrained(arguments.model_name_or_path, config=config)
+
+
+def make_image_processor(arguments: ModelArguments, train: Dataset, num_samples: int = 2000) -> LensMAEImageProcessor:
+    """The checkpoint's image processor, or one whose constants are measured on training images."""
+    if arguments.model_name_or_path is not None:
+        return AutoImageProcessor.from_pretrained(arguments.model_name_or_path)
+    images = train.select(range(min(num_samples, len(train))))["image"][:]
+    return LensMAEImageProcessor.measured_on(images, normalization="arcsinh", stretch=arguments.stretch)
+
+
+def limit_steps(trainer: Trainer) -> None:
+    """Set `max_steps` to what fits into `max_train_seconds`, after a trial on a copy of the model.
+
+    The trial draws from a forked random state, so that the run is the same as one given this `max_steps`.
+    """
+    arguments: LensTrainingArguments = trainer.args  # type: ignore[assignment]
+    if arguments.max_train_seconds is None:
+        return
+    with torch.random.fork_rng():
+        rate = _steps_per_second(trainer, trial_seconds=min(5.0, 0.1 * arguments.max_train_seconds))
+    arguments.max_steps = max(int(PLANNED_FRACTION * arguments.max_train_seconds * rate), 1)
+    logger.info("max_steps = %d: %.0f s at %.2f steps/s.", arguments.max_steps, arguments.max_train_seconds, rate)
+
+
+def _steps_per_second(trainer: Trainer, trial_seconds: float) -> float:
+    arguments = trainer.args
+    model = copy.deepcopy(trainer.model).to(arguments.device).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0)
+    loader = DataLoader(
+        trainer.train_dataset, arguments.train_batch_size, shuffle=True, collate_fn=trainer.data_collator
+    )
+
+    def step(batch: dict[str, torch.Tensor]) -> None:
+        for _ in range(arguments.gradient_accumulation_steps):
+            with torch.autocast(arguments.device.type, torch.bfloat16, enabled=arguments.bf16):
+                loss = model(**{name: value.to(arguments.device) for name, value in batch.items()}).loss
+            loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    num_steps, start = 0, 0.0
+    for index, batch in enumerate(_endless(loader)):
+        step(batch)
+        if index == 1:  # the first steps pay for memory and kernels
+            start = time.perf_counter()
+        elif index > 1:
+            num_steps += 1
+            if num_steps >= 3 and time.perf_counter() - start > trial_seconds:
+                break
+    return num_steps / (time.perf_counter() - start)
+
+
+def _endless(loader: DataLoader) -> Iterator[dict[str, torch.Tensor]]:
+    while True:
+        yield from loader
+
+
+def predict(
+    trainer: Trainer, dataset: Dataset, collator: Callable, description: str
+) -> Iterator[tuple[dict[str, torch.Tensor], Any]]:
+    """Run the trained model over a dataset in full precision, batch by batch, as whoever loads it will.
+
+    Args:
+        trainer: Trainer that trained the model.
+        dataset: Images.
+        collator: Makes batches of them, without augmentation.
+        description: Words beside the progress bar.
+
+    Yields:
+        Each batch and the model's outputs, on the CPU.
+    """
+    model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False).eval()
+    loader = DataLoader(dataset, trainer.args.eval_batch_size, collate_fn=collator)
+    for batch in tqdm(loader, desc=description, unit="batch"):
+        with torch.inference_mode():
+            outputs = model(**{name: value.to(model.device) for name, value in batch.items()})
+        yield (
+            batch,
+            type(outputs)(**{name: value.cpu() for name, value in outputs.items() if isinstance(value, torch.Tensor)}),
+        )
+
+
+def save_run(
+    trainer: Trainer,
+    image_processor: LensMAEImageProcessor,
+    task: Task,
+    data: dict[str, Any],
+    rows: list[dict[str, Any]],
+    train_metrics: dict[str, float],
+    figures: dict[str, Any],
+    model_arguments: ModelArguments,
+) -> None:
+    """Leave a Hub-ready folder: weights, image processor, results with their baselines, figures and a card."""
+    arguments: LensTrainingArguments = trainer.args  # type: ignore[assignment]
+    model: PreTrainedModel = trainer.model  # type: ignore[assignment]
+    folder = Path(arguments.output_dir)
+    batch_size = arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size
+    trainer.save_model()
+    image_processor.save_pretrained(folder)
+    trainer.save_state()
+    trainer.save_metrics("all", train_metrics, combined=False)
+    for name, figure in figures.items():
+        (folder / "figures").mkdir(exist_ok=True)
+        figure.savefig(folder / "figures" / f"{name}.png", bbox_inches="tight")
+    steps = trainer.state.global_step
+    results = {
+        "task": task,
+        "title": arguments.title or folder.name,
+        **({"group": arguments.group} if arguments.group else {}),
+        "model": {
+            "size": model_arguments.model_size,
+            "parameters": model.num_parameters(),
+            "base_model": _base_model(model_arguments.model_name_or_path),
+        },
+        "data": data,
+        "training": {
+            "max_steps": steps,
+            "images_seen": steps * batch_size,
+            "train_runtime_s": train_metrics["train_runtime"],
+            "seed": arguments.seed,
+            "learning_rate": arguments.learning_rate,
+            "batch_size": batch_size,
+            "weight_decay": arguments.weight_decay,
+            "precision": "bfloat16" if arguments.bf16 else "float32",
+            "device": _device_name(arguments.device),
+        },
+        "rows": rows,
+        "versions": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "datasets")},
+    }
+    write_text_atomically(folder / "results.json", json.dumps(results, indent=2) + "\n")
+    write_model_card(folder)
+
+
+def _base_model(name_or_path: str | None) -> str | None:
+    """A name on the Hub as it is; a folder by its whole path, which cannot be taken for a name on the Hub."""
+    if name_or_path is not None and Path(name_or_path).exists():
+        return str(Path(name_or_path).resolve())
+    return name_or_path
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{torch.get_num_threads()} CPU threads" if device.type == "cpu" else device.type
+
+
+def describe_data(arguments: DataArguments, train: Dataset, test: Dataset) -> dict[str, Any]:
+    """What the results say of the data: where they are from, how many, and the seed that made them."""
+    description: dict[str, Any] = {
+        "source": arguments.dataset,
+        "split": "test" if arguments.test_dataset is None else arguments.test_dataset,
+        "num_train": len(train),
+        "num_test": len(test),
+    }
+    simulation = Path(arguments.dataset) / "simulation.yaml"
+    if simulation.is_file():
+        record = yaml.safe_load(simulation.read_text(encoding="utf-8"))
+        description.update(preset=record["preset"], seed=record["seed"])
+    return description
+
+
+def print_rows(rows: list[dict[str, Any]], metrics: list[str]) -> None:
+    """Print the checkpoint's row and those of its baselines as a table."""
+    width = max(len(row["name"]) for row in rows)
+    print("\n" + " " * width + "".join(f"  {metric:>20}" for metric in metrics))
+    for row in rows:
+        values = "".join(f"  {row[metric]:>20.6g}" if metric in row else 22 * " " for metric in metrics)
+        print(f"{row['name']:<{width}}{values}")
+    print(flush=True)
