@@ -211,7 +211,7 @@ def limit_steps(trainer: Trainer) -> None:
     logger.info("max_steps = %d: %.0f s at %.2f steps/s.", arguments.max_steps, arguments.max_train_seconds, rate)
 
 
-def _steps_per_second(trainer: Trainer, trial_seconds: float) -> float:
+def _steps_per_second(trainer: Any, trial_seconds: float) -> float:
     arguments = trainer.args
     model = copy.deepcopy(trainer.model).to(arguments.device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0)
@@ -282,7 +282,7 @@ def save_run(
     """Leave a Hub-ready folder: weights, image processor, results with their baselines, figures and a card."""
     arguments: LensTrainingArguments = trainer.args  # type: ignore[assignment]
     model: PreTrainedModel = trainer.model  # type: ignore[assignment]
-    folder = Path(arguments.output_dir)
+    folder = Path(str(arguments.output_dir))
     batch_size = arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size
     trainer.save_model()
     image_processor.save_pretrained(folder)

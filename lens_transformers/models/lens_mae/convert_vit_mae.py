@@ -65,7 +65,7 @@ def convert_vit_mae(vit_mae: ViTMAEForPreTraining, num_channels: int | None = No
         for name in ("decoder.decoder_pred.weight", "decoder.decoder_pred.bias"):
             value = state[name]
             state[name] = value.unflatten(0, (-1, old.num_channels)).mean(dim=1)
-    state[kernel_name] = to_patches(kernel, old.patch_size)[:, 0]
+    state[kernel_name] = to_patches(kernel, model.config.patch_size)[:, 0]
     model.load_state_dict(state)
     return model.eval()
 

@@ -659,10 +659,10 @@ class LensMAEPreTrainedModel(PreTrainedModel):
         model._apply_frozen_part()
         return loaded
 
-    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any):
+    def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any):
         """Save the checkpoint as every transformers model does, so that each Auto class finds its own model in it."""
         self.config.auto_map = dict(_AUTO_MAP)
-        super().save_pretrained(save_directory, **kwargs)
+        super().save_pretrained(save_directory, *args, **kwargs)
 
     def freeze_patch_embeddings(self):
         """Keep the stem, its batch statistics included, as it is; also when the checkpoint is saved and loaded."""
