@@ -164,7 +164,7 @@ def worker_context() -> multiprocessing.context.BaseContext:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["lens_transformers.data.simulated", "transformers"])
+    context.set_forkserver_preload(["lens_transformers.data.simulated", "transformers.hf_argparser"])
     return context
 
 

@@ -154,7 +154,7 @@ DISTRIBUTIONS: dict[str, type] = {
 
 def draw(distribution: Distribution, rng: np.random.Generator) -> float:
     """Draws one value; a plain number is its own value and draws nothing."""
-    return distribution if isinstance(distribution, int | float) else distribution.draw(rng)
+    return float(distribution if isinstance(distribution, int | float) else distribution.draw(rng))
 
 
 def support(distribution: Distribution) -> tuple[float, float]:

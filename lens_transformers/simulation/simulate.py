@@ -177,10 +177,9 @@ def _shrink(image: torch.Tensor, pair: SuperResolution) -> torch.Tensor:
 def _join(config: LensSimulationConfig, batches: list, device: torch.device) -> SimulatedLenses:
     batch_scenes, images, targets, noise_free = zip(*batches, strict=True)
     scenes = [scene for batch in batch_scenes for scene in batch]
-    columns = {name: [scene.parameters[name] for scene in scenes] for name in scenes[0].parameters}
     parameters = {
-        name: torch.tensor(values, dtype=torch.int64 if name.startswith("num_") else torch.float64, device=device)
-        for name, values in columns.items()
+        name: torch.from_numpy(np.array([scene.parameters[name] for scene in scenes])).to(device)
+        for name in scenes[0].parameters
     }
     return SimulatedLenses(
         image=torch.cat(images)[:, None],

@@ -203,6 +203,7 @@ def test_parameters_without_meaning_in_a_class_are_nan_or_zero():
     assert torch.isnan(p["axion_mass_log10_ev"]).tolist() == [True, True, False]
     assert (p["vortex_mass_msun"] > 0).tolist() == [False, False, True]
     assert (p["num_subhalos"] > 0).tolist() == [False, True, False]
+    assert {name for name, values in p.items() if values.dtype != torch.float64} == {"num_subhalos"}
 
 
 def test_an_image_can_be_rendered_again_from_its_parameters_alone():

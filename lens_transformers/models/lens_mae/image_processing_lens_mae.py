@@ -533,4 +533,8 @@ def _is_finite_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+# Every saved processor brings this file, and loads where only transformers is installed.
+LensMAEImageProcessor.register_for_auto_class("AutoImageProcessor")
+
+
 __all__ = ["LensMAEImageProcessor"]

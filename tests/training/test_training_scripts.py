@@ -1,0 +1,246 @@
+"""run_mae.py, run_classification.py and run_sr.py: from a folder of images to a Hub-ready folder."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from transformers import (
+    AutoImageProcessor,
+    AutoModel,
+    AutoModelForImageClassification,
+    AutoModelForImageToImage,
+    AutoModelForPreTraining,
+)
+
+from lens_transformers.data import LABEL_NAMES, lens_features
+
+
+SCRIPTS = Path(__file__).parents[2] / "training"
+sys.path.insert(0, str(SCRIPTS))  # as Python does for a script that is launched
+
+import common  # noqa: E402
+import run_classification  # noqa: E402
+import run_mae  # noqa: E402
+import run_sr  # noqa: E402
+
+
+QUICK = ["--max_steps", "3", "--learning_rate", "1e-3", "--config_overrides", "num_hidden_layers=1"]
+
+
+def write_split(folder, split, num_rows, seed, with_target=False):
+    """Rings whose radius depends on the class, in the house's schema."""
+    generator = np.random.default_rng(seed)
+    y, x = np.mgrid[-1:1:32j, -1:1:32j]
+    labels = np.arange(num_rows) % 3
+    radius = 0.3 + 0.15 * labels[:, None, None] + 0.02 * generator.standard_normal((num_rows, 1, 1))
+    images = np.exp(-(((np.hypot(x, y) - radius) / 0.1) ** 2)).astype(np.float32)[:, None]
+    rows = {"image": images, "label": labels}
+    if with_target:
+        rows["target"] = images
+        rows["image"] = images.reshape(num_rows, 1, 16, 2, 16, 2).mean(axis=(3, 5))
+    features = lens_features(
+        rows["image"].shape[1:], target_shape=images.shape[1:] if with_target else None, label=True
+    )
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    Dataset.from_dict({name: list(values) for name, values in rows.items()}, features=features).to_parquet(
+        folder / "data" / f"{split}-00000-of-00001.parquet"
+    )
+
+
+@pytest.fixture(scope="module")
+def lenses(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lenses")
+    write_split(folder, "train", 30, seed=0)
+    write_split(folder, "test", 12, seed=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pairs")
+    write_split(folder, "train", 8, seed=0, with_target=True)
+    write_split(folder, "test", 4, seed=1, with_target=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def launch():
+    def launch(script, *flags):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", [script.__file__, *map(str, flags)])
+            script.main()
+
+    return launch
+
+
+@pytest.fixture(scope="module")
+def pretrained(launch, lenses, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "pretrain"
+    launch(run_mae, "--dataset", lenses, "--output_dir", folder, *QUICK)
+    return folder
+
+
+def read_results(folder):
+    return json.loads((folder / "results.json").read_text())
+
+
+def test_pretraining_leaves_a_folder_that_loads_and_its_baselines(pretrained):
+    results = read_results(pretrained)
+    assert [row["name"] for row in results["rows"]] == ["LensMAE", "Mean of visible pixels", "Harmonic interpolation"]
+    assert all(row["masked_mse_0.75"] > 0 for row in results["rows"])
+    assert results["training"]["max_steps"] == 3
+    assert results["data"]["num_train"] == 30
+    for name in ("README.md", "model.safetensors", "modeling_lens_mae.py", "image_processing_lens_mae.py"):
+        assert (pretrained / name).is_file(), name
+    assert (pretrained / "figures/reconstructions.png").stat().st_size > 1000
+    assert isinstance(AutoModelForPreTraining.from_pretrained(pretrained), torch.nn.Module)
+    assert AutoModel.from_pretrained(pretrained).config.num_hidden_layers == 1
+
+
+def test_the_processors_constants_are_those_of_the_training_images(pretrained, lenses):
+    processor = AutoImageProcessor.from_pretrained(pretrained)
+    images = Dataset.from_parquet(str(lenses / "data/train-00000-of-00001.parquet")).with_format("numpy")["image"][:]
+    pixel_values = processor(list(images), return_tensors="pt").pixel_values
+    assert abs(pixel_values.mean()) < 1e-3 and abs(pixel_values.std() - 1) < 1e-3
+
+
+def test_a_classifier_starts_from_the_pretrained_encoder(launch, lenses, pretrained, tmp_path):
+    flags = ["--model_name_or_path", pretrained, "--learning_rate", 0, "--max_steps", 1, "--title", "mine"]
+    launch(run_classification, "--dataset", lenses, "--output_dir", tmp_path / "dm", *flags)
+    encoder = AutoModel.from_pretrained(pretrained)
+    classifier = AutoModelForImageClassification.from_pretrained(tmp_path / "dm")
+    assert torch.equal(classifier.base_model.layers[0].mlp.fc1.weight, encoder.layers[0].mlp.fc1.weight)
+    assert classifier.config.id2label == dict(enumerate(LABEL_NAMES))
+    results = read_results(tmp_path / "dm")
+    assert [row["name"] for row in results["rows"]] == [
+        "LensMAE",
+        "PCA + logistic, raw pixels",
+        "PCA + logistic, arcsinh pixels",
+    ]
+    assert results["title"] == "mine"
+    assert Path(results["model"]["base_model"]) == pretrained
+
+
+def test_the_card_has_the_numbers_of_the_results(launch, lenses, tmp_path):
+    launch(run_classification, "--dataset", lenses, "--output_dir", tmp_path, *QUICK)
+    accuracy = read_results(tmp_path)["rows"][0]["accuracy"]
+    assert f"{accuracy:.4f}" in (tmp_path / "README.md").read_text()
+
+
+def test_few_labels_are_drawn_evenly_by_the_seed(lenses):
+    train = common.load_lensing_dataset(lenses, "train")
+    drawn = run_classification.draw_per_class(train, 4, seed=0)
+    assert np.bincount(drawn["label"][:]).tolist() == [4, 4, 4]
+    again = run_classification.draw_per_class(train, 4, seed=0)
+    other = run_classification.draw_per_class(train, 4, seed=1)
+    assert np.array_equal(drawn["image"][:], again["image"][:])
+    assert not np.array_equal(drawn["image"][:], other["image"][:])
+    with pytest.raises(ValueError, match="the training set has 10 images of no_sub"):
+        run_classification.draw_per_class(train, 11, seed=0)
+
+
+def test_official_files_of_another_size_can_be_tested_on(launch, lenses, tmp_path):
+    for name in ("no", "sphere", "vort"):
+        for index in range(2):
+            image = np.random.default_rng(index).random((1, 50, 50))
+            (tmp_path / "official").mkdir(exist_ok=True)
+            np.save(tmp_path / "official" / f"{name}_{index}.npy", image)
+    flags = ["--test_dataset", tmp_path / "official", *QUICK]
+    launch(run_classification, "--dataset", lenses, "--output_dir", tmp_path / "dm", *flags)
+    results = read_results(tmp_path / "dm")
+    assert results["data"]["num_test"] == 6
+    assert len(results["rows"]) == 3
+
+
+def test_super_resolution_starts_at_bicubic_and_leaves_a_folder_that_loads(launch, pairs, pretrained, tmp_path):
+    flags = ["--model_name_or_path", pretrained, "--learning_rate", 0, "--max_steps", 1, "--filter_size", 3]
+    launch(run_sr, "--dataset", pairs, "--output_dir", tmp_path, *flags)
+    rows = {row["name"]: row for row in read_results(tmp_path)["rows"]}
+    assert list(rows) == ["LensMAE", "Bicubic", "Bilinear", "Least-squares filter 3×3"]
+    assert rows["LensMAE"]["psnr"] == pytest.approx(rows["Bicubic"]["psnr"], abs=1e-4)
+    model = AutoModelForImageToImage.from_pretrained(tmp_path)
+    processor = AutoImageProcessor.from_pretrained(tmp_path)
+    image = np.random.default_rng(0).random((16, 16))
+    assert model(**processor(image, return_tensors="pt")).reconstruction.shape == (1, 1, 32, 32)
+
+
+def test_super_resolution_hands_the_encoder_the_stretch_it_was_pretrained_under(launch, pairs, pretrained, tmp_path):
+    flags = ["--model_name_or_path", pretrained, "--max_steps", 1, "--filter_size", 3]
+    launch(run_sr, "--dataset", pairs, "--output_dir", tmp_path, *flags)
+    config = AutoModelForImageToImage.from_pretrained(tmp_path).config
+    processor = AutoImageProcessor.from_pretrained(pretrained)
+    assert config.sr_encoder_stretch == processor.stretch
+    assert config.sr_encoder_mean == pytest.approx(np.atleast_1d(processor.image_mean).tolist())
+    images = Dataset.from_parquet(str(pairs / "data/train-00000-of-00001.parquet")).with_format("numpy")["image"][:]
+    assert config.sr_pixel_std == pytest.approx([images.std()], rel=1e-3)
+
+
+def test_a_file_of_arguments_is_read_and_flags_win_over_it(monkeypatch, tmp_path):
+    (tmp_path / "recipe.yaml").write_text(
+        "dataset: lenses\noutput_dir: out\nlearning_rate: 2e-3\nmax_steps: 7\nlr_scheduler_kwargs:\n  min_lr: 0.1\n"
+    )
+    monkeypatch.setattr(sys, "argv", ["run_mae.py", str(tmp_path / "recipe.yaml"), "--max_steps", "9"])
+    data, model, arguments = common.parse_arguments(
+        common.DataArguments, common.ModelArguments, common.LensTrainingArguments
+    )
+    assert data.dataset == "lenses" and arguments.learning_rate == 2e-3 and arguments.max_steps == 9
+    assert arguments.lr_scheduler_kwargs == {"min_lr": 0.1}
+
+
+@pytest.mark.parametrize("recipe", sorted((SCRIPTS / "recipes").rglob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_has_only_arguments_that_exist(monkeypatch, recipe, tmp_path):
+    monkeypatch.setattr(
+        sys, "argv", ["script", str(recipe), "--dataset", "lenses", "--output_dir", str(tmp_path / "out")]
+    )
+    data_type, training_type = {
+        "pretrain": (common.DataArguments, common.LensTrainingArguments),
+        "classify": (run_classification.ClassificationArguments, common.LensTrainingArguments),
+        "sr": (run_sr.SuperResolutionArguments, run_sr.SuperResolutionTrainingArguments),
+    }[recipe.stem.split("_")[0]]
+    _, model, arguments = common.parse_arguments(data_type, common.ModelArguments, training_type)
+    assert model.model_size in ("tiny", "small", "base", "large")
+    assert arguments.learning_rate > 0
+
+
+def test_a_missing_file_of_arguments_is_named(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["run_mae.py", "nowhere.yaml"])
+    with pytest.raises(SystemExit, match=r"nowhere\.yaml: no such file"):
+        common.parse_arguments(common.DataArguments)
+
+
+def test_a_time_budget_becomes_a_number_of_steps_without_changing_the_run(launch, lenses, tmp_path):
+    launch(run_mae, "--dataset", lenses, "--output_dir", tmp_path / "timed", "--max_train_seconds", 2)
+    steps = read_results(tmp_path / "timed")["training"]["max_steps"]
+    assert steps > 1
+    launch(run_mae, "--dataset", lenses, "--output_dir", tmp_path / "counted", "--max_steps", steps)
+    timed, counted = (
+        AutoModelForPreTraining.from_pretrained(tmp_path / name).state_dict() for name in ("timed", "counted")
+    )
+    assert all(torch.equal(value, counted[name]) for name, value in timed.items())
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(launch, lenses, tmp_path):
+    states = []
+    for name, seed in (("one", 3), ("two", 3), ("three", 4)):
+        launch(run_classification, "--dataset", lenses, "--output_dir", tmp_path / name, "--seed", seed, *QUICK)
+        states.append(AutoModelForImageClassification.from_pretrained(tmp_path / name).state_dict())
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+    assert not torch.equal(states[0]["classifier.weight"], states[2]["classifier.weight"])
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(launch, lenses, tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "vit"}')
+    (tmp_path / "preprocessor_config.json").write_text('{"image_processor_type": "LensMAEImageProcessor"}')
+    with pytest.raises(ValueError, match="a checkpoint of a 'vit' model"):
+        launch(
+            run_classification, "--dataset", lenses, "--model_name_or_path", tmp_path, "--output_dir", tmp_path / "out"
+        )
+
+
+def test_an_output_folder_is_asked_for(launch, lenses):
+    with pytest.raises(ValueError, match="--output_dir is missing"):
+        launch(run_mae, "--dataset", lenses)
