@@ -206,7 +206,7 @@ def limit_steps(trainer: Trainer) -> None:
     if arguments.max_train_seconds is None:
         return
     with torch.random.fork_rng():
-        rate = _steps_per_second(trainer, trial_seconds=min(5.0, 0.1 * arguments.max_train_seconds))
+        rate = _steps_per_second(trainer, trial_seconds=min(4.0, 0.05 * arguments.max_train_seconds))
     arguments.max_steps = max(int(PLANNED_FRACTION * arguments.max_train_seconds * rate), 1)
     logger.info("max_steps = %d: %.0f s at %.2f steps/s.", arguments.max_steps, arguments.max_train_seconds, rate)
 

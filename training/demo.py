@@ -24,9 +24,11 @@ from lens_transformers.hub.files import write_text_atomically
 
 HERE = Path(__file__).parent
 RECIPES = HERE / "recipes" / "demo"
-# Seconds of training in a budget of ten minutes; what is left pays for starting, simulating and evaluating.
-TRAINING_SECONDS = {"pretrain": 60, "classify": 35, "classify_few": 10, "sr_deeplense": 40, "sr_physical": 55}
-HONEST_SECONDS = {"pretrain_honest": 60, "classify_honest": 55}
+# How the time for training is shared out among the kinds of runs, in parts.
+SHARES = {"pretrain": 50, "classify": 32, "classify_few": 8, "sr_deeplense": 35, "sr_physical": 50}
+HONEST_SHARES = {"pretrain_honest": 60, "classify_honest": 55}
+# The part of the budget that is spent on training; the rest pays for starting, simulating and evaluating.
+TRAINING_FRACTION, HONEST_TRAINING_FRACTION = 0.6, 0.85
 FEW_LABELS = 120
 HONEST_BUDGET = 60
 HONEST_SEEDS = (0, 1, 2)
@@ -95,18 +97,15 @@ def find_task(folder: Path) -> str:
 def plan(root: Path, budget: float, test_flags: dict[str, list[str]]) -> list[Step]:
     """The commands, with training times that fit into the budget (in minutes)."""
     honest = budget >= HONEST_BUDGET
-    weights = {**TRAINING_SECONDS, **(HONEST_SECONDS if honest else {})}
-    # Every classification is run three times: pretrained, from scratch as long, from scratch for the whole time.
-    total = 60 * (10 if not honest else 17)
-    seconds = {name: max(weight * 60 * budget / total, 1.0) for name, weight in weights.items()}
-    few_rows = max(round(600 * min(budget / 10, 1)), 24)
-    rows = max(round(9000 * min(budget / 10, 1)), 300)
+    seconds = share_out(budget, honest)
+    # A short demo would spend its time on simulating what it cannot train on.
+    pairs, images = (max(round(count * min(budget / 10, 1)), 60) for count in (600, 9000))
 
     simulated = {name: root / "data" / name for name in ("deeplense_model_2", "sr_deeplense", "sr_physical")}
     steps = [
-        simulate("deeplense_model_2", simulated["deeplense_model_2"], rows, rows // 6),
-        simulate("sr_deeplense", simulated["sr_deeplense"], few_rows, few_rows // 6),
-        simulate("sr_physical", simulated["sr_physical"], few_rows, few_rows // 6),
+        simulate("deeplense_model_2", simulated["deeplense_model_2"], images, images // 6),
+        simulate("sr_deeplense", simulated["sr_deeplense"], pairs, pairs // 6),
+        simulate("sr_physical", simulated["sr_physical"], pairs, pairs // 6),
         train("run_mae.py", "pretrain", root / "pretrain", simulated["deeplense_model_2"], seconds["pretrain"]),
     ]
     steps += compare_classifiers(root, simulated["deeplense_model_2"], seconds, test_flags["classification"])
@@ -131,6 +130,18 @@ def plan(root: Path, budget: float, test_flags: dict[str, list[str]]) -> list[St
                 train("run_classification.py", "classify_honest", output, data, seconds["classify_honest"], flags)
             )
     return steps
+
+
+def share_out(budget: float, honest: bool) -> dict[str, float]:
+    """Seconds of training for each kind of run, in a budget in minutes."""
+    shares = {**SHARES, **(HONEST_SHARES if honest else {})}
+    # Each classification is run three times: pretrained, from scratch as long, from scratch as long as both together.
+    total = sum(shares[name] for name in ("pretrain", "sr_deeplense", "sr_physical"))
+    total += sum(3 * shares[name] + shares["pretrain"] for name in ("classify", "classify_few"))
+    if honest:
+        total += shares["pretrain_honest"] + len(HONEST_SEEDS) * shares["classify_honest"]
+    training_seconds = 60 * budget * (HONEST_TRAINING_FRACTION if honest else TRAINING_FRACTION)
+    return {name: max(training_seconds * share / total, 1.0) for name, share in shares.items()}
 
 
 def compare_classifiers(root: Path, data: Path, seconds: dict[str, float], flags: list[str]) -> list[Step]:
