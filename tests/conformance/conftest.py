@@ -83,16 +83,18 @@ def pytest_runtest_makereport(item, call):
     report = yield
     if not hasattr(item.cls, "all_model_classes"):
         return report
-    if call.when == "setup":
+    happened = None
+    if report.when == "setup":
         item.models_built_before = _models_built
-    if call.when == "call":
-        happened = None
-        if report.skipped:
-            _path, _line, reason = report.longrepr
-            happened = reason.removeprefix("Skipped: ")
-        elif report.passed and _models_built == item.models_built_before:
-            happened = NO_MODEL_BUILT
-        if happened and not any(re.search(p, f"{item.cls.__name__}.{item.name}: {happened}") for p in NOT_APPLICABLE):
-            report.outcome = "failed"
-            report.longrepr = f"This tested nothing: {happened}. If that is right, conftest.py has to say why."
+    elif report.when == "call" and report.skipped:
+        _path, _line, reason = report.longrepr
+        happened = reason.removeprefix("Skipped: ")
+    elif report.when == "call":
+        item.passed = report.passed
+    # Not before the end: there may be subtests, and the report of a whole test looks like that of one of them.
+    elif getattr(item, "passed", False) and _models_built == item.models_built_before:
+        happened = NO_MODEL_BUILT
+    if happened and not any(re.search(p, f"{item.cls.__name__}.{item.name}: {happened}") for p in NOT_APPLICABLE):
+        report.outcome = "failed"
+        report.longrepr = f"This tested nothing: {happened}. If that is right, conftest.py has to say why."
     return report
