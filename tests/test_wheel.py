@@ -46,8 +46,8 @@ def test_the_version_of_the_wheel_is_that_of_the_package(wheel):
 def test_the_installed_wheel_works_with_no_clone_beside_it(wheel, tmp_path):
     venv.create(tmp_path / "env", with_pip=False)
     [site_packages] = (tmp_path / "env").glob("lib/python*/site-packages")
-    # The dependencies are those of this environment. A path in a .pth file does not bring along the .pth files that lie
-    # there, so an editable install of the clone stays out.
+    # The dependencies are those of this environment. The .pth files that lie there are not read again, so an editable
+    # install of the clone stays out.
     (site_packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
     python = tmp_path / "env" / "bin" / "python"
     run(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index", wheel)

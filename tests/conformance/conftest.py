@@ -1,7 +1,7 @@
 """Puts transformers' common tests on the path and, after each, looks whether it tested anything.
 
-A common test that finds nothing to test skips, or passes without a word: for a class that is not registered, say, or an
-argument of another name. So where a test of models skips or builds none, it fails here unless it is named below.
+A common test that finds nothing to test skips, or passes without a word: for a class that is not registered, say, or
+an argument of another name. So where a test of models skips or builds none, it fails here unless it is named below.
 """
 
 import os
@@ -13,7 +13,7 @@ import pytest
 
 SOURCE = os.environ.get("LENS_CONFORMANCE_SDIST")
 
-# Without the source distribution there is nothing to inherit from: `make conformance` fetches it and sets the variable.
+# Without the source distribution there is nothing to inherit from; `make conformance` fetches it, and sets this.
 collect_ignore_glob = [] if SOURCE else ["test_*.py"]
 if SOURCE:
     sys.path.insert(0, SOURCE)

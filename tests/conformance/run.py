@@ -17,7 +17,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[2]
 CACHE = REPOSITORY / ".cache" / "conformance"
 
-# What the common tests import and the source distribution leaves out. The mixins that are stubbed test text generation,
+# What the common tests import and the source distribution leaves out. The mixins stubbed here test text generation,
 # which an image encoder does not do, and export, which tests/models tests.
 STUBS = {
     "tests/__init__.py": "",
@@ -50,6 +50,7 @@ PYTEST_OPTIONS = [
     "--override-ini=addopts=",
     "--import-mode=prepend",
     "--quiet",
+    "--override-ini=verbosity_subtests=0",
     "-Wignore::pytest.PytestUnknownMarkWarning",
 ]
 

@@ -1,14 +1,14 @@
 """transformers' `ModelTesterMixin` and `ConfigTester` on every LensMAE class, with either stem.
 
-`LensMAEForPreTraining` has test classes of its own: it encodes only what it leaves visible, the others every patch, and
-the common tests expect one sequence length of all classes they are given.
+`LensMAEForPreTraining` has test classes of its own: it encodes only what it leaves visible, the others every patch,
+and the common tests expect one sequence length of all classes they are given.
 """
 
 import unittest
 
 import torch
 from tests.test_configuration_common import ConfigTester
-from tests.test_modeling_common import ModelTesterMixin, floats_tensor, ids_tensor
+from tests.test_modeling_common import ModelTesterMixin, floats_tensor
 from transformers.models.auto import modeling_auto
 from transformers.testing_utils import require_torch, torch_device
 
@@ -120,7 +120,7 @@ class LensMAEConformance(ModelTesterMixin):
         # The common test looks at the one `weight` of a token embedding; ours are several layers, so at all of theirs.
         for model_class in self.all_model_classes:
             if model_class is LensMAEForSuperResolution:
-                continue  # it starts as bicubic upsampling, and its residual of zeros gives the encoder no gradient yet
+                continue  # it starts as bicubic upsampling: a residual of zeros gives the encoder no gradient yet
             config, inputs = self.model_tester.prepare_config_and_inputs_for_common()
             model = model_class(config).to(torch_device).train()
             model.activation_checkpointing_enable()
@@ -138,7 +138,7 @@ class LensMAEEncodersConformance(LensMAEConformance):
 
     def _prepare_for_class(self, inputs_dict, model_class, return_labels=False):
         inputs_dict = super()._prepare_for_class(inputs_dict, model_class, return_labels=return_labels)
-        # The comparisons of eager with sdpa give noise to every forward that takes some; without masking ours refuses it.
+        # The comparisons of eager with sdpa give noise to every forward that takes some; ours wants masking with it.
         inputs_dict.pop("noise", None)
         if return_labels and model_class is LensMAEForSuperResolution:
             # The common tests know no labels that are images.

@@ -58,7 +58,7 @@ def load_elsewhere(home, *arguments, cwd):
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A folder with a checkpoint of every model, in a folder named after its Auto class, and what each of them gives."""
+    """A folder with a checkpoint of every model, each named after its Auto class, and with what they give."""
     folder = tmp_path_factory.mktemp("home")
     config = LensMAEConfig.from_size("tiny", num_hidden_layers=1, decoder_num_hidden_layers=1, num_labels=3)
     images, noise = torch.rand(2, 1, 64, 64), torch.rand(2, 16)
