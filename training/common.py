@@ -97,15 +97,15 @@ class LensTrainingArguments(TrainingArguments):
     )
     remove_unused_columns: bool = field(default=False, metadata={"help": "Images are not arguments of a model."})
     use_cpu: bool = field(
-        default_factory=lambda: not torch.accelerator.is_available(),
+        default=not torch.accelerator.is_available(),
         metadata={"help": "Train on the CPU. Default: if there is no accelerator."},
     )
     bf16: bool = field(
-        default_factory=has_fast_bfloat16,
+        default=has_fast_bfloat16(),
         metadata={"help": "Compute in bfloat16 where that is safe. Default: if the hardware has it."},
     )
     dataloader_pin_memory: bool = field(
-        default_factory=torch.accelerator.is_available,
+        default=torch.accelerator.is_available(),
         metadata={"help": "Pin memory of batches. Default: if there is an accelerator."},
     )
     report_to: None | str | list[str] = field(default="none", metadata={"help": "Where to log besides the console."})

@@ -25,10 +25,10 @@ from lens_transformers.hub.files import write_text_atomically
 HERE = Path(__file__).parent
 RECIPES = HERE / "recipes" / "demo"
 # How the time for training is shared out among the kinds of runs, in parts.
-SHARES = {"pretrain": 50, "classify": 32, "classify_few": 8, "sr_deeplense": 35, "sr_physical": 50}
+SHARES = {"pretrain": 45, "classify": 42, "classify_few": 12, "sr_deeplense": 35, "sr_physical": 50}
 HONEST_SHARES = {"pretrain_honest": 60, "classify_honest": 55}
 # The part of the budget that is spent on training; the rest pays for starting, simulating and evaluating.
-TRAINING_FRACTION, HONEST_TRAINING_FRACTION = 0.6, 0.85
+TRAINING_FRACTION, HONEST_TRAINING_FRACTION = 0.55, 0.85
 FEW_LABELS = 120
 HONEST_BUDGET = 60
 HONEST_SEEDS = (0, 1, 2)

@@ -206,6 +206,17 @@ def test_every_recipe_has_only_arguments_that_exist(monkeypatch, recipe, tmp_pat
     assert arguments.learning_rate > 0
 
 
+def test_the_machine_decides_precision_and_device_until_a_flag_does(monkeypatch, tmp_path):
+    def parse(*flags):
+        monkeypatch.setattr(sys, "argv", ["run_mae.py", "--output_dir", str(tmp_path), *flags])
+        return common.parse_arguments(common.LensTrainingArguments)[0]
+
+    assert parse().use_cpu is not torch.accelerator.is_available()
+    assert parse().bf16 is common.has_fast_bfloat16()
+    assert parse("--bf16", "False").bf16 is False
+    assert parse("--bf16", "True", "--use_cpu", "True").bf16 is True
+
+
 def test_a_missing_file_of_arguments_is_named(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["run_mae.py", "nowhere.yaml"])
     with pytest.raises(SystemExit, match=r"nowhere\.yaml: no such file"):
