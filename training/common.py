@@ -4,6 +4,7 @@ import copy
 import importlib.metadata
 import json
 import logging
+import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 # Fraction of a time budget that is planned: the rest is for what a trial of a few seconds does not see.
 PLANNED_FRACTION = 0.92
+# Steps of a trial that pay for memory and kernels, and do not count.
+WARM_UP_STEPS = 2
 
 
 def has_fast_bfloat16() -> bool:
@@ -227,16 +230,16 @@ def _steps_per_second(trainer: Any, trial_seconds: float) -> float:
         optimizer.step()
         optimizer.zero_grad()
 
-    num_steps, start = 0, 0.0
-    for index, batch in enumerate(_endless(loader)):
+    durations: list[float] = []
+    start = time.perf_counter()
+    for batch in _endless(loader):
         step(batch)
-        if index == 1:  # the first steps pay for memory and kernels
-            start = time.perf_counter()
-        elif index > 1:
-            num_steps += 1
-            if num_steps >= 3 and time.perf_counter() - start > trial_seconds:
-                break
-    return num_steps / (time.perf_counter() - start)
+        durations.append(time.perf_counter() - start)
+        if len(durations) > WARM_UP_STEPS + 3 and sum(durations[WARM_UP_STEPS:]) > trial_seconds:
+            break
+        start = time.perf_counter()
+    # The median: on a shared machine a step now and then takes many times as long.
+    return 1 / statistics.median(durations[WARM_UP_STEPS:])
 
 
 def _endless(loader: DataLoader) -> Iterator[dict[str, torch.Tensor]]:

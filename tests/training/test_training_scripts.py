@@ -1,6 +1,7 @@
 """run_mae.py, run_classification.py and run_sr.py: from a folder of images to a Hub-ready folder."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -255,3 +256,11 @@ def test_a_checkpoint_of_another_architecture_is_refused(launch, lenses, tmp_pat
 def test_an_output_folder_is_asked_for(launch, lenses):
     with pytest.raises(ValueError, match="--output_dir is missing"):
         launch(run_mae, "--dataset", lenses)
+
+
+def test_accelerate_launches_the_scripts(pairs, tmp_path):
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1"]
+    command += [str(SCRIPTS / "run_sr.py"), str(SCRIPTS / "recipes/demo/sr.yaml"), "--dataset", str(pairs)]
+    command += ["--output_dir", str(tmp_path / "sr"), "--max_steps", "1", "--filter_size", "3"]
+    subprocess.run(command, check=True, cwd=tmp_path, capture_output=True, timeout=120)
+    assert read_results(tmp_path / "sr")["training"]["max_steps"] == 1
