@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import transformers
 import yaml
+from accelerate.utils import gather_object
 from datasets import Dataset
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
@@ -210,6 +211,8 @@ def limit_steps(trainer: Trainer) -> None:
         return
     with torch.random.fork_rng():
         rate = _steps_per_second(trainer, trial_seconds=min(4.0, 0.05 * arguments.max_train_seconds))
+    # All processes take as many steps, as the slowest can.
+    rate = min(gather_object([rate]))
     arguments.max_steps = max(int(PLANNED_FRACTION * arguments.max_train_seconds * rate), 1)
     logger.info("max_steps = %d: %.0f s at %.2f steps/s.", arguments.max_steps, arguments.max_train_seconds, rate)
 

@@ -386,13 +386,16 @@ def test_super_resolution_losses_are_in_units_of_the_pixel_deviation(sr_loss):
 # Freezing
 
 
-def train_a_little(model, tmp_path, **batch):
+def train_a_little(model, tmp_path, batch_size=4, accumulation=1, optimizer="adamw_torch", max_steps=3, **batch):
     rows = [{name: value[index] for name, value in batch.items()} for index in range(8)]
     arguments = TrainingArguments(
         output_dir=str(tmp_path / "run"),
-        per_device_train_batch_size=4,
-        max_steps=3,
+        per_device_train_batch_size=batch_size,
+        gradient_accumulation_steps=accumulation,
+        max_steps=max_steps,
+        optim=optimizer,
         learning_rate=0.1,
+        max_grad_norm=0.0,
         report_to=[],
         remove_unused_columns=False,
         save_strategy="no",
@@ -429,6 +432,27 @@ def test_unfreezing_trains_everything_again(config, tmp_path):
 
 
 # How it runs
+
+
+@pytest.mark.parametrize("head", [LensMAEForPreTraining, LensMAEForClassification, LensMAEForSuperResolution])
+def test_accumulating_gradients_is_training_on_the_larger_batch(head, tmp_path):
+    rows = {"pixel_values": torch.randn(8, 1, 32, 32)}
+    if head is LensMAEForPreTraining:
+        rows["noise"] = torch.rand(8, 16)
+    elif head is LensMAEForClassification:
+        rows["labels"] = torch.arange(8) % 3
+    else:
+        rows["labels"] = torch.randn(8, 1, 64, 64)
+    weights = []
+    for batch_size, accumulation in ((8, 1), (2, 4)):
+        torch.manual_seed(0)
+        model = head(LensMAEConfig(**SMALL, num_labels=3))
+        train_a_little(
+            model, tmp_path, batch_size=batch_size, accumulation=accumulation, optimizer="sgd", max_steps=1, **rows
+        )
+        weights.append(model.state_dict())
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, rtol=1e-4, atol=1e-5, msg=name)
 
 
 @pytest.mark.parametrize("head", HEADS)

@@ -626,6 +626,9 @@ class LensMAEPreTrainedModel(PreTrainedModel):
     _can_compile_fullgraph = True
     _can_record_outputs = {"hidden_states": LensMAELayer, "attentions": LensMAEAttention}
     _input_embed_layer = "patch_embeddings"
+    # Losses are means over a batch. By the `**kwargs` of `forward`, Trainer would take them for sums over the batches
+    # it accumulates, and over processes.
+    accepts_loss_kwargs = False
 
     @torch.no_grad()
     def _init_weights(self, module):
