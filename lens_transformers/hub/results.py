@@ -105,6 +105,22 @@ def in_words(key: str) -> str:
     return " ".join(word.upper() if word in _ACRONYMS else word for word in key.split("_"))
 
 
+def accuracy_interval(results: dict[str, Any]) -> tuple[float, float] | None:
+    """The 95% interval of the checkpoint's accuracy that the number of its test images leaves (Wilson 1927).
+
+    `None` if accuracy or the number of images is not measured.
+    """
+    accuracy, num_images = results["rows"][0].get("accuracy"), results["data"].get("num_test")
+    if not is_measured(accuracy) or not is_measured(num_images) or num_images < 1:
+        return None
+    z = 1.959964
+    centre = (accuracy + z**2 / (2 * num_images)) / (1 + z**2 / num_images)
+    half = z / (1 + z**2 / num_images) * math.sqrt(
+        accuracy * (1 - accuracy) / num_images + z**2 / (4 * num_images**2)
+    )
+    return centre - half, centre + half
+
+
 def metric_label(metric: str, unit: bool = True) -> str:
     """A metric's key in words: `auc_macro` → `AUC macro`, with its unit if it has one: `PSNR [dB]`."""
     return f"{in_words(metric)} [dB]" if unit and metric.startswith("psnr") else in_words(metric)
