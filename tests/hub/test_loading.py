@@ -1,0 +1,245 @@
+"""What was pushed loads by name in other processes: with the package, and with transformers alone."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from huggingface_hub import HfApi
+
+from lens_transformers import (
+    LensMAEConfig,
+    LensMAEForClassification,
+    LensMAEForSuperResolution,
+    LensMAEImageProcessor,
+    LensMAEModel,
+)
+from lens_transformers.hub import push
+from tests.client_process import ClientProcess
+from tests.loopback_hub import LoopbackHub, client_of
+
+
+REPO = "org/lens-mae"
+WITH_PACKAGE = "import lens_transformers, torch, transformers"
+# Importing the package fails, as where it is not installed.
+WITHOUT_PACKAGE = 'import sys; sys.modules["lens_transformers"] = None; import torch, transformers'
+SMALL = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32, "stem_hidden_size": 4, "sr_hidden_size": 8}
+
+
+@pytest.fixture(scope="module")
+def published(finished_run, tmp_path_factory):
+    """A Hub with checkpoints of every way to lay one out, and what they make of some images."""
+    home = tmp_path_factory.mktemp("publisher")
+    hub = LoopbackHub()
+    images = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    pixel_values = LensMAEImageProcessor()(images, return_tensors="pt").pixel_values
+    expected = {"images": images.tolist()}
+    with client_of(hub, home), torch.no_grad():
+        api = HfApi()
+        model = LensMAEForClassification.from_pretrained(finished_run)
+        expected["main"] = model.eval()(pixel_values).logits.tolist()
+        expected["pooled"] = LensMAEModel.from_pretrained(finished_run).eval()(pixel_values).pooler_output.tolist()
+        push(finished_run, REPO)
+        api.create_tag(REPO, tag="v1")
+        push(finished_run, "org/private", private=True)
+        push(finished_run, "org/secret", private=True)
+
+        changed = shutil.copytree(finished_run, home / "changed")
+        model.classifier.bias += 1.0
+        model.save_pretrained(changed)
+        expected["v2"] = model(pixel_values).logits.tolist()
+        push(changed, REPO, revision="v2")
+
+        shards = shutil.copytree(finished_run, home / "shards", ignore=shutil.ignore_patterns("model*.safetensors"))
+        LensMAEForClassification.from_pretrained(finished_run).save_pretrained(shards, max_shard_size="10KB")
+        assert len(list(shards.glob("model-*.safetensors"))) > 2
+        push(shards, "org/shards")
+
+        api.upload_folder(
+            repo_id=REPO, folder_path=changed, path_in_repo="better", allow_patterns=["*.json", "model.safetensors"]
+        )
+    yield hub, expected
+    hub.close()
+
+
+@pytest.fixture(scope="module")
+def clients(published, tmp_path_factory):
+    """A process with the package and one without, each with a cache of its own."""
+    hub, _ = published
+    processes = {}
+    for name, prologue in (("with", WITH_PACKAGE), ("without", WITHOUT_PACKAGE)):
+        home = tmp_path_factory.mktemp(name)
+        environment = {**os.environ, **hub.environment(home), "OMP_NUM_THREADS": "1"}
+        environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+        processes[name] = ClientProcess(environment, prologue, home)
+    yield processes
+    for process in processes.values():
+        process.close()
+
+
+@pytest.fixture(params=["with", "without"])
+def client(request, clients, published):
+    """Asks a question about the images, with `load` and `images` at hand."""
+    _, expected = published
+    trust = request.param == "without"
+    prologue = f"""
+from functools import partial
+import torch
+import transformers
+
+def load(auto_class, name={REPO!r}, **arguments):
+    loaded = getattr(transformers, auto_class).from_pretrained(name, trust_remote_code={trust}, **arguments)
+    own = "transformers_modules." if {trust} else "lens_transformers."
+    assert type(loaded).__module__.startswith(own), type(loaded)
+    return loaded.eval() if hasattr(loaded, "eval") else loaded
+
+torch.set_grad_enabled(False)
+images = torch.tensor({expected["images"]!r})
+"""
+
+    def ask(program, **names):
+        return clients[request.param].ask(prologue + program, **names)
+
+    ask.process = clients[request.param]
+    ask.trust = trust
+    return ask
+
+
+LOGITS = """
+pixel_values = load("AutoImageProcessor")(images, return_tensors="pt").pixel_values
+result = load("AutoModelForImageClassification", **arguments)(pixel_values).logits.float().tolist()
+"""
+
+
+def close(numbers, expected, **tolerances):
+    torch.testing.assert_close(torch.tensor(numbers), torch.tensor(expected), **tolerances)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({}, "main"),
+        ({"revision": "v1"}, "main"),
+        ({"revision": "v2"}, "v2"),
+        ({"subfolder": "better"}, "v2"),
+        ({"name": "org/shards"}, "main"),
+        ({"name": "org/private"}, "main"),
+        ({"device_map": "auto"}, "main"),
+    ],
+)
+def test_a_classifier_loads_from_its_name(client, published, arguments, expected):
+    close(client(LOGITS, arguments=arguments), published[1][expected])
+
+
+def test_a_classifier_loads_in_half_precision(client, published):
+    numbers = client(
+        """
+pixel_values = load("AutoImageProcessor")(images, return_tensors="pt").pixel_values
+model = load("AutoModelForImageClassification", dtype=torch.bfloat16)
+result = [str(model.dtype), model(pixel_values.bfloat16()).logits.float().tolist()]
+"""
+    )
+    assert numbers[0] == "torch.bfloat16"
+    close(numbers[1], published[1]["main"], atol=0.05, rtol=0.05)
+
+
+def test_the_encoder_loads_from_the_same_checkpoint(client, published):
+    program = """
+pixel_values = load("AutoImageProcessor")(images, return_tensors="pt").pixel_values
+result = load("AutoModel")(pixel_values).pooler_output.tolist()
+"""
+    close(client(program), published[1]["pooled"])
+
+
+def test_a_private_repository_needs_a_token(client):
+    with pytest.raises(RuntimeError, match="is not a local folder and is not a valid model identifier"):
+        client('load("AutoModelForImageClassification", "org/secret", token=False)')
+
+
+def test_transformers_own_push_brings_model_code_and_processor(client, published, tmp_path):
+    hub, _ = published
+    repo_id = f"org/by-transformers-{'without' if client.trust else 'with'}"
+    config = LensMAEConfig.from_size("tiny", num_hidden_layers=1, sr_num_blocks=1, **SMALL)
+    with client_of(hub, tmp_path):
+        LensMAEForSuperResolution(config).push_to_hub(repo_id)
+        LensMAEImageProcessor(normalization="none").push_to_hub(repo_id)
+    program = """
+processor = load("AutoImageProcessor", repo_id)
+model = load("AutoModelForImageToImage", repo_id)
+sharp = model(processor(images, return_tensors="pt").pixel_values).reconstruction
+bicubic = torch.nn.functional.interpolate(images, scale_factor=2.0, mode="bicubic")
+result = [list(sharp.shape), bool((sharp == bicubic).all())]
+"""
+    assert client(program, repo_id=repo_id) == [[2, 1, 128, 128], True]
+
+
+def test_transformers_pipelines_take_pictures(client, published, tmp_path):
+    """They read every image as 8-bit RGB: a checkpoint of three bands can be fed by them."""
+    hub, _ = published
+    name = "org/three-bands"
+    if ("model", name) not in hub.repos:
+        config = LensMAEConfig.from_size("tiny", num_hidden_layers=1, num_channels=3, num_labels=3, **SMALL)
+        with client_of(hub, tmp_path):
+            LensMAEForClassification(config).push_to_hub(name)
+            LensMAEImageProcessor(num_bands=3, do_rescale=True).push_to_hub(name)
+    program = """
+import numpy as np
+from PIL import Image
+picture = Image.fromarray(np.arange(64 * 64 * 3, dtype=np.uint8).reshape(64, 64, 3))
+classify = transformers.pipeline("image-classification", model=name, trust_remote_code=trust)
+embed = transformers.pipeline("image-feature-extraction", model=name, trust_remote_code=trust)
+result = [len(classify(picture)), list(np.shape(embed(picture)))]
+"""
+    assert client(program, name=name, trust=client.trust) == [3, [1, 64, 16]]
+
+
+OFFLINE = f"""
+import json
+import sys
+
+sys.modules["lens_transformers"] = None
+
+import torch
+from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+processor = AutoImageProcessor.from_pretrained({REPO!r}, trust_remote_code=True)
+model = AutoModelForImageClassification.from_pretrained({REPO!r}, trust_remote_code=True).eval()
+pixel_values = processor(torch.tensor(json.load(sys.stdin)), return_tensors="pt").pixel_values
+print(json.dumps(model(pixel_values).logits.tolist()))
+"""
+
+
+def test_what_was_loaded_once_loads_without_a_network(published, clients, tmp_path):
+    """In a fresh process, with the cache of one that loaded it."""
+    _, expected = published
+    home = clients["without"].ask(
+        """
+        import os
+        import transformers
+        for auto_class in (transformers.AutoImageProcessor, transformers.AutoModelForImageClassification):
+            auto_class.from_pretrained(name, trust_remote_code=True)
+        result = os.environ["HF_HOME"]
+        """,
+        name=REPO,
+    )
+    environment = {**os.environ, "HF_HOME": home, "HF_HUB_OFFLINE": "1", "HF_ENDPOINT": "http://127.0.0.1:9"}
+    done = subprocess.run(
+        [sys.executable, "-c", OFFLINE],
+        input=json.dumps(expected["images"]),
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    close(json.loads(done.stdout), expected["main"])
+
+
+def test_no_client_ever_said_its_token(clients, published):
+    hub, _ = published
+    for process in clients.values():
+        assert hub.token not in process.output
