@@ -13,6 +13,7 @@ import re
 import secrets
 import socket
 import struct
+import sys
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterator
@@ -244,6 +245,8 @@ def client_of(hub: LoopbackHub, home: Any) -> Iterator[None]:
         patch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
         patch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
         patch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
+        if "transformers.utils.hub" in sys.modules:  # it keeps a client, which keeps the address of the time
+            patch.setattr("transformers.utils.hub._hf_api", None, raising=False)
         close_session()
         yield
         close_session()
@@ -264,6 +267,9 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_POST = do_PUT = do_DELETE = do_GET
 
     def _serve(self) -> None:
+        if self.hub.released.is_set():  # closed, but this connection was kept open
+            self._reset()
+            return
         url = urllib.parse.urlsplit(self.path)
         self.query = dict(urllib.parse.parse_qsl(url.query))
         with self.hub.lock:

@@ -203,9 +203,12 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; a model card describes a checkpoint saved with its config.")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}.") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} must hold an object, not {type(config).__name__}.")
+    return config
 
 
 def _table(rows: list[dict[str, Any]]) -> str:

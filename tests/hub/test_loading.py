@@ -17,7 +17,7 @@ from lens_transformers import (
     LensMAEImageProcessor,
     LensMAEModel,
 )
-from lens_transformers.hub import push
+from lens_transformers.hub import push, write_model_card
 from tests.client_process import ClientProcess
 from tests.loopback_hub import LoopbackHub, client_of
 
@@ -243,3 +243,32 @@ def test_no_client_ever_said_its_token(clients, published):
     hub, _ = published
     for process in clients.values():
         assert hub.token not in process.output
+
+
+def test_transformers_own_push_of_an_unchanged_run_brings_processor_results_and_card(finished_run, published, tmp_path):
+    hub, _ = published
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    write_model_card(run, "org/whole")
+    with client_of(hub, tmp_path):
+        model = LensMAEForClassification.from_pretrained(run)
+        model.push_to_hub("org/whole")
+        files = hub.files("org/whole")
+        assert files["README.md"] == (run / "README.md").read_bytes()
+        for name in ("preprocessor_config.json", "results.json", "figures/roc.png", "image_processing_lens_mae.py"):
+            assert files[name] == (run / name).read_bytes(), name
+        assert not [name for name in files if name.endswith(".bin")]
+
+        hub.edit("org/whole", "README.md", b"---\nlicense: mit\n---\n# By hand\n")
+        (run / "results.json").write_text(json.dumps(json.loads((run / "results.json").read_text()) | {"title": "new"}))
+        model.push_to_hub("org/whole")
+        assert b"# By hand" in hub.files("org/whole")["README.md"]
+
+
+def test_a_model_that_was_trained_on_does_not_take_the_old_results_along(finished_run, published, tmp_path):
+    hub, _ = published
+    with client_of(hub, tmp_path):
+        model = LensMAEForClassification.from_pretrained(finished_run)
+        with torch.no_grad():
+            model.classifier.bias += 1.0
+        model.push_to_hub("org/trained-on")
+    assert "results.json" not in hub.files("org/trained-on")
