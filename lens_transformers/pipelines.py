@@ -72,7 +72,9 @@ def pipeline(
             raise ValueError(f"{', '.join(kwargs)} say how to load a model, but this one is loaded already.")
     else:
         if image_processor is None:
-            location = {name: kwargs[name] for name in ("revision", "subfolder", "token", "cache_dir") if name in kwargs}
+            location = {
+                name: kwargs[name] for name in ("revision", "subfolder", "token", "cache_dir") if name in kwargs
+            }
             image_processor = AutoImageProcessor.from_pretrained(model, **location)
         model = pipeline_class.model_class.from_pretrained(model, **kwargs)
     return pipeline_class(model, image_processor, batch_size, device)
@@ -132,7 +134,7 @@ class LensPipeline:
     def _outputs(self, images: Any, progress: bool) -> Iterator[tuple[Any, Any]]:
         """Inputs and outputs of the network, a batch at a time."""
         bar = tqdm(disable=not progress, unit="image")
-        arrays = _arrays(images)
+        arrays: Iterator[Any] = _arrays(images)
         while batch := list(islice(arrays, self.batch_size)):
             inputs = self.image_processor(batch, return_tensors="pt")
             pixel_values = inputs.pixel_values.to(self.model.device, self.model.dtype)
@@ -197,7 +199,7 @@ class LensSuperResolution(LensPipeline):
         Returns:
             Float32 array `(images, bands, height * upscale, width * upscale)`.
         """
-        sharp = []
+        sharp: list[Any] = []
         for inputs, outputs in self._outputs(images, progress):
             scaling = {name: inputs[name] for name in ("pixel_minimum", "pixel_maximum") if name in inputs}
             sharp.append(self.image_processor.post_process_reconstruction(outputs, **scaling))
@@ -269,7 +271,8 @@ def _walk(images: Any) -> Iterator[np.ndarray | torch.Tensor]:
             yield from _walk(image)
     else:
         raise TypeError(
-            f"Images are arrays, tensors, paths of .npy files, lists of these, or a data set; not {type(images).__name__}."
+            "Images are arrays, tensors, paths of .npy files, lists of these, or a data set; not "
+            f"{type(images).__name__}."
         )
 
 

@@ -208,7 +208,9 @@ class LoopbackHub:
         with self.lock:
             repo = self.repo(repo_id)
             old = repo.branches[branch]
-            repo.branches[branch] = new_commit(old, {**old.files, path: Blob(content, False)}, f"Edit {path}", "person")
+            repo.branches[branch] = new_commit(
+                old, {**old.files, path: Blob(content, False)}, f"Edit {path}", "person"
+            )
 
 
 def new_commit(parent: Commit | None, files: dict[str, Blob], title: str, author: str) -> Commit:
@@ -297,7 +299,11 @@ class _Handler(BaseHTTPRequestHandler):
                 answer = self._find_route(url.path)
             self._send(*answer)
         except _Misbehaviour as error:
-            self._send(error.fault.status, b"The server is made to fail.", {"Content-Type": "text/plain"} | error.fault.headers)
+            self._send(
+                error.fault.status,
+                b"The server is made to fail.",
+                {"Content-Type": "text/plain"} | error.fault.headers,
+            )
         except HubError as error:
             # A header holds no line breaks.
             headers = {"X-Error-Message": " ".join(error.message.split())}
@@ -500,7 +506,9 @@ def tree(request: _Handler, kind: str, repo_id: str, revision: str, folder: str 
     if prefix and not inside:
         raise HubError(404, f"{folder} does not exist on {revision}", "EntryNotFound")
     folders = sorted({path[: path.index("/", len(prefix))] for path in inside if "/" in path[len(prefix) :]})
-    entries: list[dict[str, Any]] = [{"type": "directory", "path": name, "oid": "0" * 40, "size": 0} for name in folders]
+    entries: list[dict[str, Any]] = [
+        {"type": "directory", "path": name, "oid": "0" * 40, "size": 0} for name in folders
+    ]
     recursive = request.query.get("recursive", "").lower() in ("1", "true")
     entries += [blob.as_json(path) for path, blob in inside.items() if recursive or "/" not in path[len(prefix) :]]
     return 200, entries
@@ -583,7 +591,9 @@ def commit(request: _Handler, kind: str, repo_id: str, revision: str) -> tuple:
             if files.pop(value["path"], None) is None:
                 raise HubError(404, "A file with this name doesn't exist", "EntryNotFound")
         elif line["key"] == "deletedFolder":
-            files = {path: blob for path, blob in files.items() if not path.startswith(value["path"].rstrip("/") + "/")}
+            files = {
+                path: blob for path, blob in files.items() if not path.startswith(value["path"].rstrip("/") + "/")
+            }
     new = new_commit(head, files, header["summary"], user)
     answer = {"success": True, "commitOid": new.oid, "commitUrl": f"{request.hub.endpoint}/{repo_id}/commit/{new.oid}"}
     if request.query.get("create_pr"):

@@ -88,7 +88,11 @@ def test_calibration_finds_the_temperature_of_overconfident_logits(checkpoint, m
 
 @pytest.mark.parametrize(
     ("labels", "message"),
-    [([0, 1], "2 labels for 5 images"), ([0, 1, 2, 3, 0], "class ids from 0 to 2"), ([0.5] * 5, "class ids from 0 to 2")],
+    [
+        ([0, 1], "2 labels for 5 images"),
+        ([0, 1, 2, 3, 0], "class ids from 0 to 2"),
+        ([0.5] * 5, "class ids from 0 to 2"),
+    ],
 )
 def test_labels_that_do_not_fit_are_refused(checkpoint, labels, message):
     with pytest.raises(ValueError, match=message):

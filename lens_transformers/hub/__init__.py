@@ -1,7 +1,7 @@
 """What a checkpoint needs to travel: cards whose numbers a program wrote from measured results, a check, a push.
 
-    python -m lens_transformers.hub check runs/dm
-    python -m lens_transformers.hub push runs/dm org/lens-mae
+python -m lens_transformers.hub check runs/dm
+python -m lens_transformers.hub push runs/dm org/lens-mae
 """
 
 from .card import write_model_card

@@ -1,8 +1,8 @@
 """Check a finished training folder, write its card, push it.
 
-    python -m lens_transformers.hub check runs/dm
-    python -m lens_transformers.hub card runs/dm org/lens-mae
-    python -m lens_transformers.hub push runs/dm org/lens-mae --private
+python -m lens_transformers.hub check runs/dm
+python -m lens_transformers.hub card runs/dm org/lens-mae
+python -m lens_transformers.hub push runs/dm org/lens-mae --private
 """
 
 import argparse

@@ -123,7 +123,9 @@ def _generated(folder: Path, repo_id: str | None) -> tuple[ModelCardData, str]:
 
 def _card_data(results: dict[str, Any], model_name: str) -> ModelCardData:
     own = results["rows"][0]
-    measured = [metric for metric in metric_columns([own]) if is_measured(own[metric])]
+    # How many images a row stands for is no metric of the model.
+    columns = [column for column in metric_columns([own]) if not column.startswith("num_")]
+    measured = [metric for metric in columns if is_measured(own[metric])]
     words = {word for metric in measured for word in metric.split("_")}
     preset = results["data"].get("preset")
     dataset = _hub_name(results["data"].get("source"))
@@ -176,6 +178,7 @@ def _render(folder: Path, results: dict[str, Any], checkpoint: str, model_name: 
     return templates.get_template(f"{results['task']}.md").render(
         model_name=model_name,
         checkpoint=checkpoint,
+        pipeline=PIPELINE_TAGS[results["task"]],
         model=results["model"],
         base_model=_hub_name(base_model) or (Path(base_model).name if base_model else None),
         data=results["data"],

@@ -105,7 +105,7 @@ def _read_json(path: Path, remedy: str, problems: list[str]) -> dict[str, Any]:
 
 
 def _weight_problems(folder: Path) -> list[str]:
-    problems = []
+    problems: list[str] = []
     index = folder / "model.safetensors.index.json"
     if (folder / "model.safetensors").is_file():
         shards = {"model.safetensors"}
@@ -149,8 +149,8 @@ def _remote_code(folder: Path, model_map: Any, processor_map: Any, problems: lis
                 modules[reference.partition(".")[0]] = None
             else:
                 problems.append(
-                    f"{file}: auto_map[{auto_class!r}] is {reference!r}; it must be `module.Class` of a module in this "
-                    "folder."
+                    f"{file}: auto_map[{auto_class!r}] is {reference!r}; it must be `module.Class` of a module in "
+                    "this folder."
                 )
     found: list[Path] = []
     queue = list(modules)
@@ -180,9 +180,7 @@ def _remote_code(folder: Path, model_map: Any, processor_map: Any, problems: lis
 
 def _imports(tree: ast.Module) -> Iterator[tuple[str, int]]:
     """Modules that code cannot run without, and whether they lie beside it; what stands in `try` may fail."""
-    optional = {
-        id(node) for attempt in ast.walk(tree) if isinstance(attempt, ast.Try) for node in ast.walk(attempt)
-    }
+    optional = {id(node) for attempt in ast.walk(tree) if isinstance(attempt, ast.Try) for node in ast.walk(attempt)}
     for node in ast.walk(tree):
         if id(node) in optional:
             continue
@@ -202,7 +200,9 @@ def _card_problems(folder: Path) -> list[str]:
         render_model_card(folder)
     except FileNotFoundError as error:
         # A missing config.json has been reported already.
-        return [f"results.json is missing, so the card would have no numbers: {error}"] if "results" in str(error) else []
+        return (
+            [f"results.json is missing, so the card would have no numbers: {error}"] if "results" in str(error) else []
+        )
     except ValueError as error:
         return [str(error)]
     return []
@@ -216,7 +216,9 @@ def _file_problems(files: dict[str, Path]) -> list[str]:
                 f"{name} has {path.stat().st_size / 1e9:.0f} GB, more than the Hub's {MAX_FILE_BYTES / 1e9:.0f} GB a "
                 "file: save the model with a smaller `max_shard_size`."
             )
-        elif path.suffix in (".json", ".md", ".py") and TOKEN.search(path.read_text(encoding="utf-8", errors="ignore")):
+        elif path.suffix in (".json", ".md", ".py") and TOKEN.search(
+            path.read_text(encoding="utf-8", errors="ignore")
+        ):
             problems.append(
                 f"{name} contains what looks like an access token (hf_…): take it out, and make the token invalid on "
                 "https://huggingface.co/settings/tokens if the file was ever shared."

@@ -40,15 +40,19 @@ def write_dataset_card(folder: str | Path, repo_id: str | None = None) -> Path:
         pretty_name=f"Simulated strong gravitational lenses, {simulation['preset']}",
         tags=["strong-gravitational-lensing", "astronomy", "dark-matter", "simulation"],
     )
-    text = environment().get_template("dataset.md").render(
-        name=(repo_id or folder.resolve().name).rpartition("/")[2],
-        source=repo_id or folder.resolve().name,
-        preset=simulation["preset"],
-        seed=simulation["seed"],
-        num_images=num_images,
-        columns=columns,
-        is_pairs=is_pairs,
-        versions=simulation["versions"],
+    text = (
+        environment()
+        .get_template("dataset.md")
+        .render(
+            name=(repo_id or folder.resolve().name).rpartition("/")[2],
+            source=repo_id or folder.resolve().name,
+            preset=simulation["preset"],
+            seed=simulation["seed"],
+            num_images=num_images,
+            columns=columns,
+            is_pairs=is_pairs,
+            versions=simulation["versions"],
+        )
     )
     block = generated_part(text, "simulation.yaml")
     readme = folder / "README.md"

@@ -10,9 +10,7 @@ import yaml
 from huggingface_hub import CardData, RepoCard
 
 
-BEGIN = (
-    "<!-- lens_transformers:begin. This part is renewed from {source}; write your own text above or below it. -->"
-)
+BEGIN = "<!-- lens_transformers:begin. This part is renewed from {source}; write your own text above or below it. -->"
 END = "<!-- lens_transformers:end -->"
 
 _BEGIN_PATTERN = r"<!-- lens_transformers:begin(?: (?P<stamp>[0-9a-f]{16}))?"
@@ -100,9 +98,7 @@ def handwriting(card: RepoCard, measured: tuple[str, ...]) -> str:
     text = re.sub(f"{_BEGIN_PATTERN}.*{_END_PATTERN}", "\0", card.text, flags=re.DOTALL)
     words = [" ".join(part.split()) for part in text.split("\0")]
     metadata: dict[str, Any] = {
-        key: value
-        for key, value in card.data.to_dict().items()
-        if key not in (*measured, "base_model", "model-index")
+        key: value for key, value in card.data.to_dict().items() if key not in (*measured, "base_model", "model-index")
     }
     content = json.dumps([[word for word in words if word], metadata], sort_keys=True, default=str)
     return hashlib.sha256(content.encode()).hexdigest()[:16]

@@ -115,9 +115,7 @@ def accuracy_interval(results: dict[str, Any]) -> tuple[float, float] | None:
         return None
     z = 1.959964
     centre = (accuracy + z**2 / (2 * num_images)) / (1 + z**2 / num_images)
-    half = z / (1 + z**2 / num_images) * math.sqrt(
-        accuracy * (1 - accuracy) / num_images + z**2 / (4 * num_images**2)
-    )
+    half = z / (1 + z**2 / num_images) * math.sqrt(accuracy * (1 - accuracy) / num_images + z**2 / (4 * num_images**2))
     return centre - half, centre + half
 
 

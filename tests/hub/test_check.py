@@ -71,7 +71,10 @@ def shard_elsewhere(run):
         (remove("model.safetensors"), "model.safetensors is missing: save the model"),
         (pickle_instead, "The weights are in pytorch_model.bin, a pickle, which can run any code when it is loaded."),
         (cut, "model.safetensors cannot be read, it may be cut off"),
-        (missing_shard, "model-00001-of-00002.safetensors, named by model.safetensors.index.json, is not in the folder."),
+        (
+            missing_shard,
+            "model-00001-of-00002.safetensors, named by model.safetensors.index.json, is not in the folder.",
+        ),
         (shard_elsewhere, "../secret.safetensors, named by model.safetensors.index.json, is not in the folder."),
         (remove("preprocessor_config.json"), "preprocessor_config.json is missing: save the image processor"),
         (remove("results.json"), "results.json is missing, so the card would have no numbers"),
@@ -79,11 +82,23 @@ def shard_elsewhere(run):
         (write("README.md", "---\nlicense: [mit\n---\n"), "README.md: the metadata between the two --- lines"),
         (remove("modeling_lens_mae.py"), "modeling_lens_mae.py, which the checkpoint loads its code from, is not in"),
         (remove("configuration_lens_mae.py"), "configuration_lens_mae.py, which the checkpoint loads its code from"),
-        (append("modeling_lens_mae.py", "\nimport timm.layers\n"), "modeling_lens_mae.py imports timm.layers, which is"),
-        (append("modeling_lens_mae.py", "\nfrom ..data import x\n"), "modeling_lens_mae.py imports ..data, which is not"),
-        (append("modeling_lens_mae.py", "\nfrom .helpers import x\n"), "helpers.py, which the checkpoint loads its code"),
+        (
+            append("modeling_lens_mae.py", "\nimport timm.layers\n"),
+            "modeling_lens_mae.py imports timm.layers, which is",
+        ),
+        (
+            append("modeling_lens_mae.py", "\nfrom ..data import x\n"),
+            "modeling_lens_mae.py imports ..data, which is not",
+        ),
+        (
+            append("modeling_lens_mae.py", "\nfrom .helpers import x\n"),
+            "helpers.py, which the checkpoint loads its code",
+        ),
         (append("modeling_lens_mae.py", "\ndef f(:\n"), "modeling_lens_mae.py is no Python"),
-        (append("README.md", "My token is hf_abcdefghijABCDEFGHIJ0123"), "README.md contains what looks like an access token"),
+        (
+            append("README.md", "My token is hf_abcdefghijABCDEFGHIJ0123"),
+            "README.md contains what looks like an access token",
+        ),
     ],
 )
 def test_what_is_missing_or_wrong_is_said(run, spoil, problem):
@@ -98,7 +113,9 @@ def test_an_import_that_may_fail_is_no_problem(run):
     assert check(run).problems == []
 
 
-@pytest.mark.parametrize("reference", ["../evil.Model", "/tmp/evil.Model", "evil", "a.b.Model", "org/x--evil.Model", 3])
+@pytest.mark.parametrize(
+    "reference", ["../evil.Model", "/tmp/evil.Model", "evil", "a.b.Model", "org/x--evil.Model", 3]
+)
 def test_an_auto_map_that_leads_out_of_the_folder_is_refused(run, reference):
     auto_map = json.loads((run / "config.json").read_text())["auto_map"]
     change("config.json", auto_map={**auto_map, "AutoModel": reference})(run)

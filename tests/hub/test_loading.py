@@ -26,7 +26,13 @@ REPO = "org/lens-mae"
 WITH_PACKAGE = "import lens_transformers, torch, transformers"
 # Importing the package fails, as where it is not installed.
 WITHOUT_PACKAGE = 'import sys; sys.modules["lens_transformers"] = None; import torch, transformers'
-SMALL = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32, "stem_hidden_size": 4, "sr_hidden_size": 8}
+SMALL = {
+    "hidden_size": 16,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "stem_hidden_size": 4,
+    "sr_hidden_size": 8,
+}
 
 
 @pytest.fixture(scope="module")
@@ -245,7 +251,9 @@ def test_no_client_ever_said_its_token(clients, published):
         assert hub.token not in process.output
 
 
-def test_transformers_own_push_of_an_unchanged_run_brings_processor_results_and_card(finished_run, published, tmp_path):
+def test_transformers_own_push_of_an_unchanged_run_brings_processor_results_and_card(
+    finished_run, published, tmp_path
+):
     hub, _ = published
     run = shutil.copytree(finished_run, tmp_path / "run")
     write_model_card(run, "org/whole")
@@ -259,7 +267,9 @@ def test_transformers_own_push_of_an_unchanged_run_brings_processor_results_and_
         assert not [name for name in files if name.endswith(".bin")]
 
         hub.edit("org/whole", "README.md", b"---\nlicense: mit\n---\n# By hand\n")
-        (run / "results.json").write_text(json.dumps(json.loads((run / "results.json").read_text()) | {"title": "new"}))
+        (run / "results.json").write_text(
+            json.dumps(json.loads((run / "results.json").read_text()) | {"title": "new"})
+        )
         model.push_to_hub("org/whole")
         assert b"# By hand" in hub.files("org/whole")["README.md"]
 

@@ -229,7 +229,9 @@ def test_no_network_at_all(hub, run):
     assert str(failure.value).endswith(f"hub push {run} {REPO} --revision v2 --private")
 
 
-@pytest.mark.parametrize(("token", "reason"), [("wrong", "does not accept the access token"), ("read", "may not write")])
+@pytest.mark.parametrize(
+    ("token", "reason"), [("wrong", "does not accept the access token"), ("read", "may not write")]
+)
 def test_a_token_that_is_wrong_or_may_not_write(hub, run, token, reason, caplog):
     token = hub.read_token if token == "read" else "hf_" + "Zz9" * 10
     with pytest.raises(PushError, match=reason) as failure:

@@ -33,7 +33,7 @@ def change_config(run, **changes):
 @pytest.mark.parametrize("auto_class", [AutoModel, AutoModelForImageClassification])
 def test_a_pickle_is_refused_with_the_reason(pickled, auto_class, monkeypatch):
     monkeypatch.chdir(pickled)
-    with pytest.raises(OSError, match=r"has no model.safetensors. If it has its weights in a pickle, such as pytorch"):
+    with pytest.raises(OSError, match=r"has no model.safetensors. If its weights are in a pickle, such as pytorch"):
         auto_class.from_pretrained(pickled)
     assert not (pickled / "attacked").exists()
 

@@ -660,18 +660,19 @@ class LensMAEPreTrainedModel(PreTrainedModel):
 
         Weights are read from safetensors only: a pickle, such as `pytorch_model.bin`, can run any code.
         """
-        if not kwargs.setdefault("use_safetensors", True) or not kwargs.get("weights_only", True):
+        if kwargs.get("use_safetensors") is False or kwargs.get("weights_only") is False:
             raise ValueError(
                 "LensMAE loads no pickles, for they can run any code: leave out `use_safetensors=False` and "
                 "`weights_only=False`."
             )
+        kwargs["use_safetensors"] = True
         try:
             loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         except OSError as error:
-            if "model.safetensors" not in str(error):
+            if "file named model.safetensors" not in str(error):
                 raise
             raise OSError(
-                f"{pretrained_model_name_or_path} has no model.safetensors. If it has its weights in a pickle, such as "
+                f"{pretrained_model_name_or_path} has no model.safetensors. If its weights are in a pickle, such as "
                 "pytorch_model.bin, LensMAE does not load that, for it can run any code: ask its author to save it "
                 "again with `save_pretrained`."
             ) from error
@@ -1130,7 +1131,9 @@ def _refuse_hostile_config(config: LensMAEConfig):
         raise ValueError(f"`transformers_weights` must name a safetensors file beside the config, not {weights!r}.")
     layers = max(config.num_hidden_layers, config.decoder_num_hidden_layers, config.sr_decoder_num_hidden_layers)
     if max(layers, config.sr_num_blocks) > _MAX_LAYERS:
-        raise ValueError(f"This configuration asks for {max(layers, config.sr_num_blocks)} layers; that is no LensMAE.")
+        raise ValueError(
+            f"This configuration asks for {max(layers, config.sr_num_blocks)} layers; that is no LensMAE."
+        )
     widths = (config.hidden_size, config.decoder_hidden_size, config.sr_decoder_hidden_size)
     mlp_width = max(config.intermediate_size, config.decoder_intermediate_size, 4 * config.sr_decoder_hidden_size)
     height, width = config.image_height_width
@@ -1144,8 +1147,8 @@ def _refuse_hostile_config(config: LensMAEConfig):
     )
     if numbers > _MAX_NUMBERS:
         raise ValueError(
-            f"This configuration asks for about {numbers:.0e} numbers in memory, above the limit of {_MAX_NUMBERS:.0e}; "
-            f"that is no LensMAE."
+            f"This configuration asks for about {numbers:.0e} numbers in memory, above the limit of "
+            f"{_MAX_NUMBERS:.0e}; that is no LensMAE."
         )
 
 
