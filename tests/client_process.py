@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 import textwrap
 from typing import Any
 
@@ -34,14 +33,15 @@ class ClientProcess:
     """A process that runs the programs it is given, one after the other, each with names of its own.
 
     Args:
+        python: Its interpreter.
         environment: Its environment variables.
         prologue: Program that runs first.
         cwd: Its folder.
     """
 
-    def __init__(self, environment: dict[str, str], prologue: str, cwd: Any):
+    def __init__(self, python: Any, environment: dict[str, str], prologue: str, cwd: Any):
         self._process = subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(prologue) + SERVE],
+            [str(python), "-c", textwrap.dedent(prologue) + SERVE],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,

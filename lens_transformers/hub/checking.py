@@ -168,7 +168,7 @@ def _remote_code(folder: Path, model_map: Any, processor_map: Any, problems: lis
             problems.append(f"{path.name} is no Python: {error}.")
             continue
         for module, is_sibling in _imports(tree):
-            if is_sibling and re.fullmatch(r"\w+", module):
+            if is_sibling and module.isidentifier():
                 queue.append(module)
             elif is_sibling or module.partition(".")[0] not in AVAILABLE_ELSEWHERE:
                 problems.append(
@@ -178,21 +178,19 @@ def _remote_code(folder: Path, model_map: Any, processor_map: Any, problems: lis
     return found
 
 
-def _imports(tree: ast.Module) -> Iterator[tuple[str, int]]:
+def _imports(node: ast.AST) -> Iterator[tuple[str, int]]:
     """Modules that code cannot run without, and whether they lie beside it; what stands in `try` may fail."""
-    optional = {id(node) for attempt in ast.walk(tree) if isinstance(attempt, ast.Try) for node in ast.walk(attempt)}
-    for node in ast.walk(tree):
-        if id(node) in optional:
-            continue
-        if isinstance(node, ast.Import):
-            yield from ((alias.name, 0) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            if node.level == 1 and node.module is None:
-                yield from ((alias.name, 1) for alias in node.names)
-            elif node.level > 1:
-                yield "." * (node.level - 1) + (node.module or ""), 1
-            else:
-                yield node.module or "", node.level
+    for statement in ast.iter_child_nodes(node):
+        if isinstance(statement, ast.Import):
+            yield from ((alias.name, 0) for alias in statement.names)
+        elif isinstance(statement, ast.ImportFrom) and statement.level == 1 and statement.module is None:
+            yield from ((alias.name, 1) for alias in statement.names)
+        elif isinstance(statement, ast.ImportFrom):
+            # Of two dots and more, one is left in the name: that leads out of the folder.
+            dots, module = max(statement.level - 1, 0), statement.module or ""
+            yield "." * dots + module, min(statement.level, 1)
+        elif isinstance(statement, ast.stmt) and not isinstance(statement, ast.Try):
+            yield from _imports(statement)
 
 
 def _card_problems(folder: Path) -> list[str]:

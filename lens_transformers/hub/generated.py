@@ -1,5 +1,6 @@
 """The generated part of a card: renewed as often as one likes, while what a person wrote around it stays."""
 
+import functools
 import hashlib
 import json
 import re
@@ -17,6 +18,7 @@ _BEGIN_PATTERN = r"<!-- lens_transformers:begin(?: (?P<stamp>[0-9a-f]{16}))?"
 _END_PATTERN = re.escape(END)
 
 
+@functools.cache
 def environment() -> jinja2.Environment:
     """Where the card templates are found; a name that a template uses and nobody gives is an error."""
     return jinja2.Environment(

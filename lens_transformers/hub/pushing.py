@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, get_token
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, RepositoryNotFoundError
 from huggingface_hub.utils import get_session, validate_repo_id
 
 from .card import merge_model_card
@@ -62,7 +62,7 @@ def push(
         repo_id: Name on the Hub, `"org/name"`, or `"name"` in one's own namespace. Made if there is none.
         revision: Branch to push to; made from `main` if there is none.
         private: Whether a new repository is private; by default as the organisation has it.
-        create_pr: Whether to open a pull request instead of changing the branch.
+        create_pr: Whether to open a pull request instead of changing `main`.
         commit_message: First line of the commit.
         token: Access token; by default that of `hf auth login` or `HF_TOKEN`.
 
@@ -74,6 +74,8 @@ def push(
         ValueError: If the folder lacks something or the cards here and there contradict each other; nothing was sent.
         PushError: If the Hub cannot be reached, refuses, or keeps failing.
     """
+    if create_pr and revision != "main":
+        raise ValueError(f"A pull request is opened against main: leave out revision={revision!r} or create_pr.")
     found = check(folder)
     if found.problems:
         problems = "\n".join(f"- {problem}" for problem in found.problems)
@@ -124,9 +126,9 @@ class _Target:
     def push(self, files: dict[str, Path]) -> tuple[CommitInfo, str]:
         """Makes one attempt; returns the commit and the card in it."""
         self.repo_id = self.api.create_repo(self.repo_id, private=self.private, exist_ok=True).repo_id
-        if self.revision != "main" and not self.create_pr:
+        if self.revision != "main" and not self.revision.startswith("refs/"):
             self.api.create_branch(self.repo_id, branch=self.revision, exist_ok=True)
-        info = self.api.model_info(self.repo_id, revision=None if self.create_pr else self.revision)
+        info = self.api.model_info(self.repo_id, revision=self.revision)
         self.head = info.sha
         present = {sibling.rfilename for sibling in info.siblings or []}
         self._refuse_another_model(present)
@@ -144,7 +146,7 @@ class _Target:
             self.repo_id,
             operations,
             commit_message=self.commit_message,
-            revision=None if self.create_pr else self.revision,
+            revision=self.revision,
             create_pr=self.create_pr,
             parent_commit=self.head,
         )
@@ -160,7 +162,7 @@ class _Target:
         options += " --private" if self.private else ""
         message = (
             f"{self.folder} was not pushed to {self.repo_id}: {_reason(error)} On the Hub {at}; the run lies complete "
-            f"in {self.folder}. {_remedy(error)} then push it with\n"
+            f"in {self.folder}. {_remedy(error)} push it with\n"
             f"    python -m lens_transformers.hub push {self.folder} {self.repo_id}{options}"
         )
         # The client's own error, which may quote the server, stays out of the traceback: what it says is said here.
@@ -231,6 +233,8 @@ def _seconds_to_wait(error: Exception, attempt: int) -> float | None:
     status = response.status_code if response is not None else None
     if status == 412:  # somebody else pushed in between: build upon that, at once
         return 0.1 * attempt if attempt < MAX_ATTEMPTS else None
+    if isinstance(error, OfflineModeIsEnabled):
+        return None
     if attempt == MAX_ATTEMPTS or not (status in TRANSIENT_STATUS or (status is None and _is_silence(error))):
         return None
     asked = response.headers.get("Retry-After", "") if response is not None else ""
@@ -266,11 +270,13 @@ def _remedy(error: Exception) -> str:
     response = _response(error)
     status = response.status_code if response is not None else None
     if isinstance(error, RepositoryNotFoundError) or status == 401:
-        return "Log in with `hf auth login`, or set HF_TOKEN to a token of https://huggingface.co/settings/tokens;"
+        return (
+            "Log in with `hf auth login`, or set HF_TOKEN to a token of https://huggingface.co/settings/tokens, then"
+        )
     if status == 403:
-        return "Use a token with write access to that name, or another name;"
+        return "Use a token with write access to that name, or another name, then"
     if status in (*TRANSIENT_STATUS, 412):
-        return "Wait some minutes;"
+        return "Wait some minutes, then"
     if status is None and _is_silence(error):
         return "Once there is a network,"
-    return "Mend that;"
+    return "Mend that, then"

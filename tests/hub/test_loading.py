@@ -5,6 +5,9 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
+import venv
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,10 +25,14 @@ from tests.client_process import ClientProcess
 from tests.loopback_hub import LoopbackHub, client_of
 
 
+REPOSITORY = Path(__file__).parents[2]
 REPO = "org/lens-mae"
 WITH_PACKAGE = "import lens_transformers, torch, transformers"
-# Importing the package fails, as where it is not installed.
-WITHOUT_PACKAGE = 'import sys; sys.modules["lens_transformers"] = None; import torch, transformers'
+WITHOUT_PACKAGE = """
+import importlib.util
+assert importlib.util.find_spec("lens_transformers") is None
+import torch, transformers
+"""
 SMALL = {
     "hidden_size": 16,
     "num_attention_heads": 2,
@@ -72,15 +79,29 @@ def published(finished_run, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def clients(published, tmp_path_factory):
+def bare_python(tmp_path_factory):
+    """A virtual environment with all that is installed here but the package."""
+    folder = tmp_path_factory.mktemp("env")
+    venv.create(folder, with_pip=False)
+    [site_packages] = folder.glob("lib/python*/site-packages")
+    # A path in a .pth file does not bring along the .pth files that lie there, by which an editable install is found.
+    (site_packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
+    return folder / "bin" / "python"
+
+
+@pytest.fixture(scope="module")
+def clients(published, bare_python, tmp_path_factory):
     """A process with the package and one without, each with a cache of its own."""
     hub, _ = published
     processes = {}
-    for name, prologue in (("with", WITH_PACKAGE), ("without", WITHOUT_PACKAGE)):
+    for name, python, prologue in (
+        ("with", sys.executable, WITH_PACKAGE),
+        ("without", bare_python, WITHOUT_PACKAGE),
+    ):
         home = tmp_path_factory.mktemp(name)
         environment = {**os.environ, **hub.environment(home), "OMP_NUM_THREADS": "1"}
-        environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-        processes[name] = ClientProcess(environment, prologue, home)
+        environment["PYTHONPATH"] = str(REPOSITORY) if name == "with" else ""
+        processes[name] = ClientProcess(python, environment, prologue, home)
     yield processes
     for process in processes.values():
         process.close()
@@ -206,8 +227,6 @@ OFFLINE = f"""
 import json
 import sys
 
-sys.modules["lens_transformers"] = None
-
 import torch
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
@@ -218,7 +237,7 @@ print(json.dumps(model(pixel_values).logits.tolist()))
 """
 
 
-def test_what_was_loaded_once_loads_without_a_network(published, clients, tmp_path):
+def test_what_was_loaded_once_loads_without_a_network(published, clients, bare_python, tmp_path):
     """In a fresh process, with the cache of one that loaded it."""
     _, expected = published
     home = clients["without"].ask(
@@ -231,9 +250,9 @@ def test_what_was_loaded_once_loads_without_a_network(published, clients, tmp_pa
         """,
         name=REPO,
     )
-    environment = {**os.environ, "HF_HOME": home, "HF_HUB_OFFLINE": "1", "HF_ENDPOINT": "http://127.0.0.1:9"}
+    environment = {**os.environ, "HF_HOME": home, "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}
     done = subprocess.run(
-        [sys.executable, "-c", OFFLINE],
+        [str(bare_python), "-c", OFFLINE],
         input=json.dumps(expected["images"]),
         env=environment,
         cwd=tmp_path,

@@ -222,6 +222,19 @@ def test_a_hub_that_falls_silent_is_given_up(hub, run, monkeypatch):
     assert set(hub.files(REPO)) == {".gitattributes"}
 
 
+def test_an_offline_client_is_not_kept_waiting(hub, run, waits, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(PushError, match="offline mode is enabled. To disable it, please unset the `HF_HUB_OFFLINE`"):
+        push(run, REPO)
+    assert waits == []
+
+
+def test_a_pull_request_against_a_branch_is_refused(hub, run):
+    with pytest.raises(ValueError, match="leave out revision='v2' or create_pr"):
+        push(run, REPO, revision="v2", create_pr=True)
+    assert hub.requests == []
+
+
 def test_no_network_at_all(hub, run):
     hub.close()
     with pytest.raises(PushError, match="the Hub cannot be reached.* nothing has been changed there") as failure:
