@@ -14,9 +14,9 @@ from safetensors import SafetensorError, safe_open
 from .card import render_model_card
 
 
-# What a checkpoint is made of. Everything else in the folder stays where it is: optimizer states, resumable
-# checkpoints, and `training_args.bin`, a pickle that holds the token of whoever trained.
-WEIGHTS = ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json")
+# What a checkpoint is made of, beside weights and code. Everything else in the folder stays where it is: optimizer
+# states, resumable checkpoints, `trainer_state.json` with the machine's paths, and `training_args.bin`, a pickle that
+# holds the token of whoever trained.
 TRAVELLING = (
     "README.md",
     "all_results.json",
@@ -24,8 +24,6 @@ TRAVELLING = (
     "figures/*.png",
     "preprocessor_config.json",
     "results.json",
-    "trainer_state.json",
-    *WEIGHTS,
 )
 PICKLES = ("pytorch_model*.bin", "*.ckpt", "*.pkl", "*.pth")
 
@@ -74,7 +72,7 @@ def check(folder: str | Path) -> Check:
     )
     if config and config.get("model_type") != "lens_mae":
         problems.append(f"config.json is that of a {config.get('model_type')!r} model, not of 'lens_mae'.")
-    problems += _weight_problems(folder)
+    weights = _weights(folder, problems)
     code = _remote_code(folder, config.get("auto_map"), processor.get("auto_map"), problems)
     problems += _card_problems(folder)
     files = {
@@ -83,7 +81,7 @@ def check(folder: str | Path) -> Check:
         for path in folder.glob(pattern)
         if path.is_file()
     }
-    files |= {path.name: path for path in code}
+    files |= {path.name: path for path in (*weights, *code)}
     files = dict(sorted(files.items()))
     problems += _file_problems(files)
     return Check(files, problems)
@@ -104,34 +102,40 @@ def _read_json(path: Path, remedy: str, problems: list[str]) -> dict[str, Any]:
     return content
 
 
-def _weight_problems(folder: Path) -> list[str]:
-    problems: list[str] = []
+def _weights(folder: Path, problems: list[str]) -> list[Path]:
+    """The files of weights, and the index that names them where there are several."""
     index = folder / "model.safetensors.index.json"
     if (folder / "model.safetensors").is_file():
-        shards = {"model.safetensors"}
+        names = ["model.safetensors"]
     elif index.is_file():
         weight_map = _read_json(index, "", problems).get("weight_map")
         if not isinstance(weight_map, dict) or not weight_map:
-            return [*problems, f"{index.name} names no weights: save the model again."]
-        shards = {str(name) for name in weight_map.values()}
+            problems.append(f"{index.name} names no weights: save the model again.")
+            return []
+        names = [index.name, *sorted({str(name) for name in weight_map.values()})]
     else:
         pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
-        if not pickles:
-            return ["model.safetensors is missing: save the model with `save_pretrained`."]
-        return [
+        problems.append(
             f"The weights are in {', '.join(pickles)}, a pickle, which can run any code when it is loaded. Load them "
             "where you trust them and save them with `model.save_pretrained`, which writes model.safetensors."
-        ]
-    for name in sorted(shards):
+            if pickles
+            else "model.safetensors is missing: save the model with `save_pretrained`."
+        )
+        return []
+    found = []
+    for name in names:
         if Path(name).name != name or not (folder / name).is_file():
             problems.append(f"{name}, named by {index.name}, is not in the folder.")
             continue
-        try:
-            with safe_open(folder / name, framework="np") as weights:
-                weights.keys()
-        except (SafetensorError, OSError) as error:
-            problems.append(f"{name} cannot be read, it may be cut off: {error}.")
-    return problems
+        found.append(folder / name)
+        if name != index.name:
+            try:
+                # Reads the header alone, which says how long the file has to be.
+                with safe_open(folder / name, framework="np") as weights:
+                    weights.keys()
+            except (SafetensorError, OSError) as error:
+                problems.append(f"{name} cannot be read, it may be cut off: {error}.")
+    return found
 
 
 def _remote_code(folder: Path, model_map: Any, processor_map: Any, problems: list[str]) -> list[Path]:

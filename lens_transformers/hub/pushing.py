@@ -1,6 +1,7 @@
 """Pushing a finished training folder to the Hub: one commit with all of it, or none."""
 
 import fnmatch
+import json
 import logging
 import re
 import tempfile
@@ -16,8 +17,9 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineMod
 from huggingface_hub.utils import get_session, validate_repo_id
 
 from .card import merge_model_card
-from .checking import TOKEN, WEIGHTS, check
+from .checking import TOKEN, check
 from .files import write_text_atomically
+from .results import without_paths
 
 
 try:
@@ -33,7 +35,7 @@ MAX_ATTEMPTS = 4
 MAX_WAIT_S = 300.0
 TRANSIENT_STATUS = (408, 429, 500, 502, 503, 504)
 # Of what an earlier push left, these are replaced as a whole: an old model.safetensors beside new shards would win.
-REPLACED = (*WEIGHTS, "pytorch_model*.bin", "figures/*.png")
+REPLACED = ("model*.safetensors", "model.safetensors.index.json", "pytorch_model*.bin", "figures/*.png")
 
 
 class PushError(RuntimeError):
@@ -133,9 +135,11 @@ class _Target:
         present = {sibling.rfilename for sibling in info.siblings or []}
         self._refuse_another_model(present)
         card = merge_model_card(self.folder, self.repo_id, self._read("README.md", present))
+        contents: dict[str, Path | bytes] = {**files, "README.md": card.encode()}
+        results = without_paths(json.loads(files["results.json"].read_text(encoding="utf-8")))
+        contents["results.json"] = (json.dumps(results, indent=2) + "\n").encode()
         operations: list[CommitOperationAdd | CommitOperationDelete] = [
-            CommitOperationAdd(name, card.encode() if name == "README.md" else path)
-            for name, path in {**files, "README.md": self.folder / "README.md"}.items()
+            CommitOperationAdd(name, content) for name, content in contents.items()
         ]
         operations += [
             CommitOperationDelete(name)

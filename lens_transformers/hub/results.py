@@ -56,6 +56,15 @@ def read_results(folder: str | Path) -> dict[str, Any]:
     return results
 
 
+def without_paths(value: Any) -> Any:
+    """The same results, but of every absolute path only the name: where somebody's files lie is nobody's business."""
+    if isinstance(value, dict):
+        return {key: without_paths(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [without_paths(inner) for inner in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+
+
 def metric_columns(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Keys of `rows` that hold numbers, or would if they had been measured, in order of appearance."""
     keys = {key: None for row in rows for key in row if key not in ("name", "split")}

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import textwrap
 import venv
 from pathlib import Path
 
@@ -181,6 +182,19 @@ result = load("AutoModel")(pixel_values).pooler_output.tolist()
     close(client(program), published[1]["pooled"])
 
 
+def test_our_pipelines_take_a_name_and_a_revision(clients, published):
+    _, expected = published
+    program = """
+    import numpy as np
+    classify = lens_transformers.pipeline("classification", model=name, revision="v2", device="cpu")
+    result = classify(np.array(images, dtype=np.float32)).probabilities.tolist()
+    """
+    numbers = clients["with"].ask(
+        f"import lens_transformers\n{textwrap.dedent(program)}", name=REPO, images=expected["images"]
+    )
+    close(numbers, torch.tensor(expected["v2"]).softmax(1).tolist())
+
+
 def test_a_private_repository_needs_a_token(client):
     with pytest.raises(RuntimeError, match="is not a local folder and is not a valid model identifier"):
         client('load("AutoModelForImageClassification", "org/secret", token=False)')
@@ -270,7 +284,7 @@ def test_no_client_ever_said_its_token(clients, published):
         assert hub.token not in process.output
 
 
-def test_transformers_own_push_of_an_unchanged_run_brings_processor_results_and_card(
+def test_transformers_own_push_of_an_unchanged_run_brings_processor_figures_and_card(
     finished_run, published, tmp_path
 ):
     hub, _ = published
@@ -281,14 +295,11 @@ def test_transformers_own_push_of_an_unchanged_run_brings_processor_results_and_
         model.push_to_hub("org/whole")
         files = hub.files("org/whole")
         assert files["README.md"] == (run / "README.md").read_bytes()
-        for name in ("preprocessor_config.json", "results.json", "figures/roc.png", "image_processing_lens_mae.py"):
+        for name in ("preprocessor_config.json", "figures/roc.png", "image_processing_lens_mae.py"):
             assert files[name] == (run / name).read_bytes(), name
         assert not [name for name in files if name.endswith(".bin")]
 
         hub.edit("org/whole", "README.md", b"---\nlicense: mit\n---\n# By hand\n")
-        (run / "results.json").write_text(
-            json.dumps(json.loads((run / "results.json").read_text()) | {"title": "new"})
-        )
         model.push_to_hub("org/whole")
         assert b"# By hand" in hub.files("org/whole")["README.md"]
 
@@ -300,4 +311,4 @@ def test_a_model_that_was_trained_on_does_not_take_the_old_results_along(finishe
         with torch.no_grad():
             model.classifier.bias += 1.0
         model.push_to_hub("org/trained-on")
-    assert "results.json" not in hub.files("org/trained-on")
+    assert not {"figures/roc.png", "preprocessor_config.json"} & set(hub.files("org/trained-on"))

@@ -270,6 +270,13 @@ def test_nothing_that_was_pushed_or_left_behind_holds_the_token(hub, run):
     assert hub.token not in "".join(path.read_text(errors="ignore") for path in run.glob("*") if path.is_file())
 
 
+def test_no_path_of_the_machine_is_pushed(hub, run):
+    push(run, REPO)
+    assert json.loads(hub.files(REPO)["results.json"])["data"]["source"] == "data"
+    for content in hub.files(REPO).values():
+        assert b"/home/someone" not in content and str(run.parent).encode() not in content
+
+
 def test_a_folder_that_lacks_something_is_refused_before_anything_is_sent(hub, run):
     (run / "preprocessor_config.json").unlink()
     with pytest.raises(ValueError, match=r"nothing was sent:\n- preprocessor_config.json is missing"):

@@ -1159,7 +1159,7 @@ def _copy_what_lies_beside(source: Path, target: Path):
         (source / name).is_file() and filecmp.cmp(source / name, target / name, shallow=False) for name in weights
     ):
         return
-    for name in ("preprocessor_config.json", "image_processing_lens_mae.py", "results.json"):
+    for name in ("preprocessor_config.json", "image_processing_lens_mae.py"):
         if (source / name).is_file():
             shutil.copy(source / name, target / name)
     for figure in source.glob("figures/*.png"):
