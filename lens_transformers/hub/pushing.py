@@ -3,7 +3,7 @@
 import fnmatch
 import json
 import logging
-import re
+import shlex
 import tempfile
 import time
 from collections.abc import Iterator
@@ -94,7 +94,8 @@ def push(
             break
         except _FAILURES as error:
             wait = _seconds_to_wait(error, attempt)
-            if wait is None:
+            # A commit whose answer was lost is found on its branch later; a pull request would be opened twice.
+            if wait is None or (create_pr and _response(error) is None):
                 target.fail(error)
             logger.warning("Pushing: %s Trying again in %.0f s.", target.redact(_reason(error)), wait)
             time.sleep(wait)
@@ -161,13 +162,17 @@ class _Target:
         at = "nothing has been changed there"
         if self.head is not None:
             at = f"{self.repo_id} is still whole, at commit {self.head[:8]}"
-        options = f" --revision {self.revision}" if self.revision != "main" else ""
-        options += " --create_pr" if self.create_pr else ""
-        options += " --private" if self.private else ""
+            if _response(error) is None:
+                new = "there may be a new pull request" if self.create_pr else "at the new one"
+                at += f" or, if only the answer was lost, {new}"
+        command = ["python", "-m", "lens_transformers.hub", "push", str(self.folder), self.repo_id]
+        command += ["--revision", self.revision] if self.revision != "main" else []
+        command += ["--create_pr"] if self.create_pr else []
+        command += ["--private"] if self.private else []
         message = (
             f"{self.folder} was not pushed to {self.repo_id}: {_reason(error)} On the Hub {at}; the run lies complete "
             f"in {self.folder}. {_remedy(error)} push it with\n"
-            f"    python -m lens_transformers.hub push {self.folder} {self.repo_id}{options}"
+            f"    {shlex.join(command)}"
         )
         # The client's own error, which may quote the server, stays out of the traceback: what it says is said here.
         raise PushError(self.redact(message)) from None
@@ -180,11 +185,14 @@ class _Target:
         return TOKEN.sub("hf_…", text)
 
     def _refuse_another_model(self, present: set[str]) -> None:
-        text = self._read("config.json", present)
-        model_type = re.search(r'"model_type":\s*"([^"]*)"', text or "")
-        if model_type and model_type[1] != "lens_mae":
+        try:
+            config = json.loads(self._read("config.json", present) or "{}")
+        except JSONDecodeError:  # of no model that anybody could load
+            return
+        model_type = config.get("model_type", "lens_mae") if isinstance(config, dict) else None
+        if model_type != "lens_mae":
             raise ValueError(
-                f"{self.repo_id} holds a {model_type[1]!r} model already, which this push would replace. Choose "
+                f"{self.repo_id} holds a {model_type!r} model already, which this push would replace. Choose "
                 "another name, or delete that repository first."
             )
 

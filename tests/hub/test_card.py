@@ -157,6 +157,13 @@ def test_a_missing_number_prints_as_not_measured(tmp_path):
     assert "| training time | not measured |" in card
 
 
+def test_the_seed_of_the_training_is_not_taken_for_that_of_the_data(tmp_path):
+    data = {"preset": "lens_default", "seed": 7, "split": "test"}
+    card = write_model_card(make_run(tmp_path / "lens", data=data, training={"seed": 42})).read_text()
+    assert "| seed | 7 |" in card and "| test split | test |" in card
+    assert "One training run with one seed (42)" in card
+
+
 def test_a_run_without_any_number_has_no_model_index(tmp_path):
     folder = make_run(tmp_path / "lens", rows=[{"name": "LensMAE", "accuracy": float("nan")}])
     card = ModelCard.load(write_model_card(folder))

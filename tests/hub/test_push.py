@@ -2,11 +2,14 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from huggingface_hub import HfApi, ModelCard
+from safetensors.numpy import load_file
 
 from lens_transformers.hub import PushError, push, write_model_card
 
@@ -100,8 +103,6 @@ def test_pushing_the_same_again_makes_no_commit(hub, run):
 def test_weights_of_an_earlier_push_do_not_stay_beside_new_shards(hub, run):
     push(run, REPO)
     weights, index = run / "model.safetensors", run / "model.safetensors.index.json"
-    from safetensors.numpy import load_file
-
     names = list(load_file(weights))
     weights.rename(run / "model-00001-of-00001.safetensors")
     index.write_text(json.dumps({"weight_map": dict.fromkeys(names, "model-00001-of-00001.safetensors")}))
@@ -198,7 +199,9 @@ def test_a_push_that_keeps_failing_says_why_what_is_safe_and_how_to_go_on(hub, r
     with pytest.raises(PushError, match=reason) as failure:
         push(run, REPO)
     message = str(failure.value)
-    assert f"{REPO} is still whole, at commit {head[:8]}; the run lies complete in {run}" in message
+    assert f"{REPO} is still whole, at commit {head[:8]}" in message
+    assert ("if only the answer was lost, at the new one" in message) == ("cannot be reached" in message)
+    assert f"; the run lies complete in {run}" in message
     assert message.endswith(f"python -m lens_transformers.hub push {run} {REPO}")
     assert hub.files(REPO) == before
     assert (run / "README.md").read_bytes() == card
@@ -227,6 +230,15 @@ def test_an_offline_client_is_not_kept_waiting(hub, run, waits, monkeypatch):
     with pytest.raises(PushError, match="offline mode is enabled. To disable it, please unset the `HF_HUB_OFFLINE`"):
         push(run, REPO)
     assert waits == []
+
+
+def test_a_pull_request_whose_answer_was_lost_is_not_opened_twice(hub, run):
+    push(run, REPO)
+    (run / "figures/roc.png").write_bytes(b"\x89PNG another")
+    hub.fail_next("POST", "/commit/", "lose_reply")
+    with pytest.raises(PushError, match="if only the answer was lost, there may be a new pull request"):
+        push(run, REPO, create_pr=True)
+    assert list(hub.repo(REPO).pulls) == [1]
 
 
 def test_a_pull_request_against_a_branch_is_refused(hub, run):
@@ -293,20 +305,21 @@ def test_what_is_no_name_on_the_hub_is_refused(hub, run, repo_id):
 
 def test_two_processes_push_at_once_and_both_arrive_whole(hub, run, finished_run, tmp_path):
     """Different runs: whichever comes second builds upon the first, and the files of one commit are of one run."""
-    import shutil
-
-    other = shutil.copytree(finished_run, tmp_path / "other")
+    other, first = tmp_path / "other", tmp_path / "first"
+    shutil.copytree(finished_run, first)
+    shutil.copytree(finished_run, other)
     for folder, accuracy in ((run, 0.25), (other, 0.75)):
         results = json.loads((folder / "results.json").read_text())
         results["rows"][0]["accuracy"] = accuracy
         (folder / "results.json").write_text(json.dumps(results))
         (folder / "figures/roc.png").write_bytes(f"{accuracy}".encode())
-    push(finished_run_copy(finished_run, tmp_path), REPO)
+    push(first, REPO)
     environment = {**os.environ, **hub.environment(tmp_path / "home")}
     processes = [
         subprocess.Popen(
             [sys.executable, "-m", "lens_transformers.hub", "push", str(folder), REPO],
             env=environment,
+            cwd=Path(__file__).parents[2],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -321,9 +334,3 @@ def test_two_processes_push_at_once_and_both_arrive_whole(hub, run, finished_run
         accuracy = json.loads(commit.files["results.json"].content)["rows"][0]["accuracy"]
         assert commit.files["figures/roc.png"].content == f"{accuracy}".encode()
         assert f"| {accuracy:.4f} |" in commit.files["README.md"].content.decode()
-
-
-def finished_run_copy(finished_run, tmp_path):
-    import shutil
-
-    return shutil.copytree(finished_run, tmp_path / "first")
