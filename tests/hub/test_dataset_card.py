@@ -3,7 +3,7 @@ import re
 import pytest
 import yaml
 from datasets import Dataset
-from huggingface_hub import DatasetCard
+from huggingface_hub import DatasetCard, HfApi
 
 from lens_transformers.data import lens_features
 from lens_transformers.hub import write_dataset_card
@@ -59,6 +59,17 @@ def test_the_metadata_are_valid_and_a_persons_words_stay(hub, tmp_path):
     card.validate(repo_type="dataset")
     assert card.data.license == "cc-by-4.0"
     assert card.text.endswith("\nBy hand.\n")
+
+
+def test_a_data_set_that_was_pushed_comes_back_with_its_card(hub, tmp_path):
+    folder = make_dataset(tmp_path / "lenses")
+    write_dataset_card(folder, "org/lenses")
+    HfApi().create_repo("org/lenses", repo_type="dataset")
+    HfApi().upload_folder(repo_id="org/lenses", folder_path=folder, repo_type="dataset")
+    files = hub.files("org/lenses", kind="dataset")
+    for path in ("README.md", "simulation.yaml", "data/train-00000-of-00001.parquet"):
+        assert files[path] == (folder / path).read_bytes()
+    assert DatasetCard.load("org/lenses").data.size_categories == "1K<n<10K"
 
 
 def test_a_folder_without_a_simulation_is_refused(tmp_path):

@@ -1,5 +1,6 @@
 """Pushing through the real client to a Hub on loopback."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -124,6 +125,30 @@ def test_a_branch_a_pull_request_a_private_repository(hub, run):
     assert hub.repo(REPO).private
     HfApi().merge_pull_request(REPO, 1)
     assert "all_results.json" in hub.files(REPO)
+
+
+def test_the_hubs_other_answers_agree_with_what_was_pushed(hub, run, tmp_path):
+    push(run, REPO)
+    api = HfApi()
+    api.create_tag(REPO, tag="v1")
+    (run / "all_results.json").write_text("{}")
+    push(run, REPO, create_pr=True)
+
+    assert api.whoami()["name"] == "writer"
+    assert [commit.title for commit in api.list_repo_commits(REPO)] == titles(hub)
+    refs = api.list_repo_refs(REPO, include_pull_requests=True)
+    assert [[ref.name for ref in kind] for kind in (refs.branches, refs.tags, refs.pull_requests)] == [
+        ["main"],
+        ["v1"],
+        ["1"],
+    ]
+    assert [discussion.status for discussion in api.get_repo_discussions(REPO)] == ["open"]
+    assert {entry.path for entry in api.list_repo_tree(REPO)} == (PUSHED - {"figures/roc.png"}) | {"figures"}
+    [weights] = api.get_paths_info(REPO, "model.safetensors")
+    assert weights.lfs.sha256 == hashlib.sha256((run / "model.safetensors").read_bytes()).hexdigest()
+    folder = Path(api.snapshot_download(REPO, revision="refs/pr/1", local_dir=tmp_path / "snapshot"))
+    for name, content in hub.files(REPO, "refs/pr/1").items():
+        assert (folder / name).read_bytes() == content, name
 
 
 def test_a_repository_of_another_model_is_not_replaced(hub, run):
