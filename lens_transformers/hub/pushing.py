@@ -230,13 +230,13 @@ def _response(error: BaseException | None) -> Any:
     return None
 
 
-def _is_silence(error: BaseException | None) -> bool:
-    """Whether no answer that can be read came back, rather than a refusal."""
+def _silence(error: BaseException | None) -> BaseException | None:
+    """The reason why no answer that can be read came back, `None` if one did."""
     while error is not None:
-        if isinstance(error, (httpx.TransportError, ConnectionError, JSONDecodeError, TimeoutError)):
-            return True
+        if isinstance(error, (httpx.TransportError, ConnectionError, JSONDecodeError)):
+            return error
         error = error.__cause__ or error.__context__
-    return False
+    return None
 
 
 def _seconds_to_wait(error: Exception, attempt: int) -> float | None:
@@ -247,7 +247,7 @@ def _seconds_to_wait(error: Exception, attempt: int) -> float | None:
         return 0.1 * attempt if attempt < MAX_ATTEMPTS else None
     if isinstance(error, OfflineModeIsEnabled):
         return None
-    if attempt == MAX_ATTEMPTS or not (status in TRANSIENT_STATUS or (status is None and _is_silence(error))):
+    if attempt == MAX_ATTEMPTS or not (status in TRANSIENT_STATUS or (status is None and _silence(error))):
         return None
     asked = response.headers.get("Retry-After", "") if response is not None else ""
     wait = float(asked) if asked.isdigit() else 2.0 ** (attempt - 1)
@@ -257,13 +257,14 @@ def _seconds_to_wait(error: Exception, attempt: int) -> float | None:
 def _reason(error: Exception) -> str:
     response = _response(error)
     if response is None:
-        if not _is_silence(error):
+        silence = _silence(error)
+        if silence is None:
             return f"{error}."
-        if isinstance(error, JSONDecodeError):
+        if isinstance(silence, JSONDecodeError):
             return "the Hub answered with something that is no JSON."
-        if "Timeout" in type(error).__name__:
+        if isinstance(silence, httpx.TimeoutException):
             return f"the Hub did not answer for {TIMEOUT_S:g} s."
-        return f"the Hub cannot be reached ({type(error).__name__}: {str(error) or 'the connection broke'})."
+        return f"the Hub cannot be reached ({type(silence).__name__}: {str(silence) or 'the connection broke'})."
     status = response.status_code
     said = getattr(error, "server_message", None) or getattr(error.__cause__, "server_message", None) or ""
     said = f" ({' '.join(said.split())})" if said else ""
@@ -289,6 +290,6 @@ def _remedy(error: Exception) -> str:
         return "Use a token with write access to that name, or another name, then"
     if status in (*TRANSIENT_STATUS, 412):
         return "Wait some minutes, then"
-    if status is None and _is_silence(error):
+    if status is None and _silence(error):
         return "Once there is a network,"
     return "Mend that, then"

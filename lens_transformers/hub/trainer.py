@@ -24,7 +24,7 @@ class LensTrainer(Trainer):
 
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
         """Notes where to push; makes no repository yet."""
-        self.hub_model_id = self.args.hub_model_id or Path(str(self.args.output_dir)).absolute().name  # type: ignore
+        self.hub_model_id = self.args.hub_model_id or Path(str(self.args.output_dir)).absolute().name  # type: ignore[assignment]
         self.push_in_progress = None
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:

@@ -235,6 +235,9 @@ embed = transformers.pipeline("image-feature-extraction", model=name, trust_remo
 result = [len(classify(picture)), list(np.shape(embed(picture)))]
 """
     assert client(program, name=name, trust=client.trust) == [3, [1, 64, 16]]
+    # A checkpoint of one band says so, rather than see something in what 8 bits left of its flux.
+    with pytest.raises(RuntimeError, match=r"This model takes 1 band\(s\)"):
+        client(program, name=REPO, trust=client.trust)
 
 
 OFFLINE = f"""

@@ -167,6 +167,7 @@ def test_a_repository_of_another_model_is_not_replaced(hub, run):
         ("POST", "/preupload/", {"action": "status", "status": 500}),
         ("POST", "/commit/", {"action": "reset"}),
         ("POST", "/commit/", {"action": "status", "status": 502}),
+        ("POST", "/commit/", {"action": "status", "status": 412}),
         ("POST", "/commit/", {"action": "lose_reply"}),
         ("POST", "/repos/create", {"action": "lose_reply"}),
         ("POST", "/validate-yaml", {"action": "status", "status": 503}),
@@ -242,9 +243,11 @@ def test_a_first_push_that_is_cut_leaves_no_part_of_a_model(hub, run):
     assert set(hub.files(REPO)) == {".gitattributes"}
 
 
-def test_a_hub_that_falls_silent_is_given_up(hub, run, monkeypatch):
+@pytest.mark.parametrize(("method", "path"), [("POST", "/commit/"), ("PUT", "/lfs/")])
+def test_a_hub_that_falls_silent_is_given_up(hub, run, monkeypatch, method, path):
     monkeypatch.setattr("lens_transformers.hub.pushing.TIMEOUT_S", 0.2)
-    hub.fail_next("POST", "/commit/", "stall", times=FOR_EVER)
+    monkeypatch.setattr("lens_transformers.hub.pushing.MAX_ATTEMPTS", 1)
+    hub.fail_next(method, path, "stall", times=FOR_EVER)
     with pytest.raises(PushError, match="the Hub did not answer for 0.2 s"):
         push(run, REPO)
     assert set(hub.files(REPO)) == {".gitattributes"}
@@ -359,3 +362,19 @@ def test_two_processes_push_at_once_and_both_arrive_whole(hub, run, finished_run
         accuracy = json.loads(commit.files["results.json"].content)["rows"][0]["accuracy"]
         assert commit.files["figures/roc.png"].content == f"{accuracy}".encode()
         assert f"| {accuracy:.4f} |" in commit.files["README.md"].content.decode()
+
+
+def test_what_somebody_else_pushed_meanwhile_is_built_upon(hub, run, monkeypatch):
+    push(run, REPO)
+    (run / "figures/roc.png").write_bytes(b"\x89PNG another")
+    create_commit = HfApi.create_commit
+
+    def edit_then_commit(*arguments, **options):
+        monkeypatch.setattr(HfApi, "create_commit", create_commit)
+        hub.edit(REPO, "README.md", hub.files(REPO)["README.md"] + b"\nMeanwhile.\n")
+        return create_commit(*arguments, **options)
+
+    monkeypatch.setattr(HfApi, "create_commit", edit_then_commit)
+    push(run, REPO)
+    assert [title.split()[0] for title in titles(hub)] == ["Push", "Edit", "Push", "initial"]
+    assert hub.files(REPO)["README.md"].endswith(b"\nMeanwhile.\n")
