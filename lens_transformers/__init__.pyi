@@ -8,6 +8,7 @@ from .models.lens_mae import (
     LensMAEImageProcessor,
     LensMAEModel,
 )
+from .pipelines import pipeline
 
 __version__: str
 
@@ -23,6 +24,7 @@ __all__ = [
     "evaluation",
     "hub",
     "models",
+    "pipeline",
     "simulation",
     "visualization",
 ]

@@ -305,7 +305,7 @@ def save_run(
         "model": {
             "size": model_arguments.model_size,
             "parameters": model.num_parameters(),
-            "base_model": _base_model(model_arguments.model_name_or_path),
+            "base_model": _hub_name_or_path(model_arguments.model_name_or_path),
         },
         "data": data,
         "training": {
@@ -324,9 +324,11 @@ def save_run(
     }
     write_text_atomically(folder / "results.json", json.dumps(results, indent=2) + "\n")
     write_model_card(folder)
+    if arguments.push_to_hub:
+        trainer.push_to_hub()
 
 
-def _base_model(name_or_path: str | None) -> str | None:
+def _hub_name_or_path(name_or_path: str | None) -> str | None:
     """A name on the Hub as it is; a folder by its whole path, which cannot be taken for a name on the Hub."""
     if name_or_path is not None and Path(name_or_path).exists():
         return str(Path(name_or_path).resolve())
@@ -342,7 +344,7 @@ def _device_name(device: torch.device) -> str:
 def describe_data(arguments: DataArguments, train: Dataset, test: Dataset) -> dict[str, Any]:
     """What the results say of the data: where they are from, how many, and the seed that made them."""
     description: dict[str, Any] = {
-        "source": arguments.dataset,
+        "source": _hub_name_or_path(arguments.dataset),
         "split": "test" if arguments.test_dataset is None else arguments.test_dataset,
         "num_train": len(train),
         "num_test": len(test),

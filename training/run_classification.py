@@ -29,11 +29,11 @@ from common import (
     set_up,
 )
 from datasets import Dataset
-from transformers import Trainer
 
 from lens_transformers import LensMAEForClassification, LensMAEImageProcessor
 from lens_transformers.data import LABEL_NAMES, LensDataCollator
 from lens_transformers.evaluation import ClassificationMetric, pca_logistic_rows
+from lens_transformers.hub.trainer import LensTrainer
 from lens_transformers.visualization import plot_confusion, plot_roc, plot_training_curves
 
 
@@ -69,7 +69,7 @@ def main() -> None:
     )
     model = make_model(LensMAEForClassification, model_arguments, config)
 
-    trainer = Trainer(
+    trainer = LensTrainer(
         model=model,
         args=arguments,
         train_dataset=train,

@@ -25,11 +25,11 @@ from common import (
     save_run,
     set_up,
 )
-from transformers import Trainer
 
 from lens_transformers import LensMAEForPreTraining
 from lens_transformers.data import LensDataCollator
 from lens_transformers.evaluation import ReconstructionMetric, reconstruction_rows
+from lens_transformers.hub.trainer import LensTrainer
 from lens_transformers.visualization import plot_reconstructions, plot_training_curves
 
 
@@ -44,7 +44,7 @@ def main() -> None:
     config = make_config(model_arguments, num_channels=train.features["image"].shape[0])
     model = make_model(LensMAEForPreTraining, model_arguments, config)
 
-    trainer = Trainer(
+    trainer = LensTrainer(
         model=model,
         args=arguments,
         train_dataset=train,

@@ -27,11 +27,12 @@ from common import (
     set_up,
 )
 from datasets import Dataset
-from transformers import AutoImageProcessor, Trainer
+from transformers import AutoImageProcessor
 
 from lens_transformers import LensMAEForSuperResolution, LensMAEImageProcessor
 from lens_transformers.data import LensDataCollator
 from lens_transformers.evaluation import SuperResolutionMetric, bicubic_upsample, upsampling_rows
+from lens_transformers.hub.trainer import LensTrainer
 from lens_transformers.visualization import plot_super_resolution, plot_training_curves
 
 
@@ -74,7 +75,7 @@ def main() -> None:
     )
     model = make_model(LensMAEForSuperResolution, model_arguments, config)
 
-    trainer = Trainer(
+    trainer = LensTrainer(
         model=model,
         args=arguments,
         train_dataset=train,

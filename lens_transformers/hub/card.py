@@ -5,15 +5,24 @@ import re
 from pathlib import Path
 from typing import Any
 
-import jinja2
-import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from .files import write_text_atomically
+from .generated import (
+    environment,
+    generated_part,
+    handwriting,
+    new_card,
+    read_card,
+    read_stamp,
+    renew,
+    stamp,
+)
 from .results import (
     NOT_MEASURED,
+    accuracy_interval,
     best_value,
     dataset_name,
     fact_label,
@@ -28,16 +37,14 @@ from .results import (
 )
 
 
-BEGIN = (
-    "<!-- lens_transformers:begin. This part is renewed from results.json; write your own text above or below it. -->"
-)
-END = "<!-- lens_transformers:end -->"
-
 PIPELINE_TAGS = {
     "pretraining": "image-feature-extraction",
     "classification": "image-classification",
     "super_resolution": "image-to-image",
 }
+
+# Metadata that a run measures; all others are the person's who edits them.
+MEASURED = ("pipeline_tag", "metrics", "model_name", "eval_results")
 
 # Name of a metric on the Hub → the word by which our metrics' keys tell it.
 HUB_METRICS = {"accuracy": "accuracy", "roc_auc": "auc", "f1": "f1", "psnr": "psnr", "ssim": "ssim", "mse": "mse"}
@@ -60,28 +67,75 @@ def write_model_card(folder: str | Path, repo_id: str | None = None) -> Path:
         FileNotFoundError: If `results.json` or `config.json` is missing.
         ValueError: If one of them, or the metadata or the markers of an existing card, cannot be read.
     """
+    return write_text_atomically(Path(folder) / "README.md", render_model_card(folder, repo_id))
+
+
+def render_model_card(folder: str | Path, repo_id: str | None = None) -> str:
+    """The text that `write_model_card` would write; it takes the same arguments and raises the same errors."""
+    data, block = _generated(Path(folder), repo_id)
+    readme = Path(folder) / "README.md"
+    if not readme.exists():
+        return str(new_card(ModelCard, data, block))
+    # Bytes, for a file with Windows line ends keeps them.
+    card = read_card(ModelCard, readme.read_bytes().decode("utf-8"), str(readme))
+    return str(renew(card, data, block, MEASURED, str(readme)))
+
+
+def merge_model_card(folder: str | Path, repo_id: str, published: str | None) -> str:
+    """The card to push: generated from the folder's results, with what was written by hand, here or on the Hub.
+
+    Where a person edited only one of the two cards since they were last the same, that one's text is kept.
+
+    Args:
+        folder: A training run's output folder.
+        repo_id: Name on the Hub, `"org/name"`.
+        published: The card that is on the Hub, if there is one.
+
+    Raises:
+        FileNotFoundError: If `results.json` or `config.json` is missing.
+        ValueError: If both cards were edited by hand, and differently; or one of them cannot be read.
+    """
     folder = Path(folder)
+    data, block = _generated(folder, repo_id)
+    card = read_card(ModelCard, render_model_card(folder, repo_id), str(folder / "README.md"))
+    if published is not None:
+        name = f"The card of {repo_id} on the Hub"
+        theirs = read_card(ModelCard, published, name)
+        generated_alone = handwriting(new_card(ModelCard, data, block), MEASURED)
+        known = (generated_alone, read_stamp(card))
+        if handwriting(card, MEASURED) in known:
+            card = renew(theirs, data, block, MEASURED, name)
+        elif handwriting(theirs, MEASURED) not in (handwriting(card, MEASURED), *known):
+            raise ValueError(
+                f"{folder / 'README.md'} and the card of {repo_id} on the Hub were both edited by hand. Put what you "
+                "want of both into the one on the Hub, remove README.md here, and push again."
+            )
+    return str(stamp(card, handwriting(card, MEASURED)))
+
+
+def _generated(folder: Path, repo_id: str | None) -> tuple[ModelCardData, str]:
+    """Metadata and text that are measured."""
     results = read_results(folder)
     model_name = (repo_id or folder.resolve().name).rpartition("/")[2]
-    data = _card_data(results, model_name)
-    block = f"{BEGIN}\n{_render(folder, results, repo_id or model_name, model_name).strip()}\n{END}"
-    readme = folder / "README.md"
-    new_card = f"---\n{data.to_yaml()}\n---\n\n{block}\n"
-    card = _renewed(readme, data, block) if readme.exists() else ModelCard(new_card)
-    return write_text_atomically(readme, str(card))
+    text = _render(folder, results, repo_id or model_name, model_name)
+    return _card_data(results, model_name), generated_part(text, "results.json")
 
 
 def _card_data(results: dict[str, Any], model_name: str) -> ModelCardData:
     own = results["rows"][0]
-    measured = [metric for metric in metric_columns([own]) if is_measured(own[metric])]
+    # How many images a row stands for is no metric of the model.
+    columns = [column for column in metric_columns([own]) if not column.startswith("num_")]
+    measured = [metric for metric in columns if is_measured(own[metric])]
     words = {word for metric in measured for word in metric.split("_")}
     preset = results["data"].get("preset")
+    dataset = _hub_name(results["data"].get("source"))
     return ModelCardData(
         license="apache-2.0",
         library_name="transformers",
         pipeline_tag=PIPELINE_TAGS[results["task"]],
         tags=["lens_mae", "strong-gravitational-lensing", "astronomy", "dark-matter", "masked-autoencoder"],
-        base_model=_hub_base_model(results),
+        base_model=_hub_name(results["model"].get("base_model")),
+        datasets=[dataset] if dataset else None,
         metrics=[name for name, word in HUB_METRICS.items() if word in words] or None,
         # Without a measured number there is no model-index, and no name for one.
         model_name=model_name if measured else None,
@@ -102,36 +156,31 @@ def _card_data(results: dict[str, Any], model_name: str) -> ModelCardData:
     )
 
 
-def _hub_base_model(results: dict[str, Any]) -> str | None:
-    """The base model's name on the Hub; `None` for a local folder, which nobody else could follow."""
-    name = results["model"].get("base_model")
-    if not name or Path(name).exists():
+def _hub_name(source: str | None) -> str | None:
+    """The name of a model or data set on the Hub; `None` for a local folder, which nobody else could follow."""
+    if not source or "/" not in source or Path(source).exists():
         return None
     try:
-        validate_repo_id(name)
+        validate_repo_id(source)
     except HFValidationError:
         return None
-    return name
+    return source
 
 
 def _render(folder: Path, results: dict[str, Any], checkpoint: str, model_name: str) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("lens_transformers", "hub_cards"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["cell"] = _cell
-    environment.filters["fact"] = lambda section, key: _cell(format_fact(key, section.get(key)))
+    templates = environment()
+    templates.filters["cell"] = cell
+    templates.filters["fact"] = lambda section, key: cell(format_fact(key, section.get(key)))
     config = _read_config(folder)
     image_size = config.get("image_size", 64)
     height, width = image_size if isinstance(image_size, list) else (image_size, image_size)
     base_model = results["model"].get("base_model")
-    return environment.get_template(f"{results['task']}.md").render(
+    return templates.get_template(f"{results['task']}.md").render(
         model_name=model_name,
         checkpoint=checkpoint,
+        pipeline=PIPELINE_TAGS[results["task"]],
         model=results["model"],
-        base_model=_hub_base_model(results) or (Path(base_model).name if base_model else None),
+        base_model=_hub_name(base_model) or (Path(base_model).name if base_model else None),
         data=results["data"],
         dataset=dataset_name(results),
         preset=str(results["data"].get("preset") or ""),
@@ -145,6 +194,8 @@ def _render(folder: Path, results: dict[str, Any], checkpoint: str, model_name: 
         upscale=config.get("upscale", 2),
         table=_table(results["rows"]),
         verdict=verdict(results),
+        interval=accuracy_interval(results),
+        calibration_error=format_metric("ece", results["rows"][0].get("ece")),
         figures=[(f"figures/{path.name}", in_words(path.stem)) for path in sorted((folder / "figures").glob("*.png"))],
         not_measured=NOT_MEASURED,
     )
@@ -155,9 +206,12 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; a model card describes a checkpoint saved with its config.")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}.") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} must hold an object, not {type(config).__name__}.")
+    return config
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
@@ -165,47 +219,17 @@ def _table(rows: list[dict[str, Any]]) -> str:
     metrics = metric_columns(rows)
     lines = [["", "split", *map(metric_label, metrics)], [":--", ":--", *["--:"] * len(metrics)]]
     for index, row in enumerate(rows):
-        name = f"**{_cell(row['name'])}** (this checkpoint)" if index == 0 else _cell(row["name"])
+        name = f"**{cell(row['name'])}** (this checkpoint)" if index == 0 else cell(row["name"])
         numbers = []
         for metric in metrics:
             number = format_metric(metric, row.get(metric))
             rivals = [other for other in rows if other.get("split") == row.get("split")]
             is_best = is_measured(row.get(metric)) and row[metric] == best_value(metric, rivals)
             numbers.append(f"**{number}**" if is_best else number)
-        lines.append([name, _cell(row.get("split") or NOT_MEASURED), *numbers])
+        lines.append([name, cell(row.get("split") or NOT_MEASURED), *numbers])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _cell(text: Any) -> str:
+def cell(text: Any) -> str:
     """Text that stays in its cell of a Markdown table."""
     return re.sub(r"\s+", " ", str(text)).replace("|", "\\|")
-
-
-def _renewed(readme: Path, data: ModelCardData, block: str) -> ModelCard:
-    """The card that is there, with its generated part and its measured metadata replaced."""
-    try:
-        card = ModelCard.load(readme, ignore_metadata_errors=True)
-    except (yaml.YAMLError, ValueError) as error:
-        raise ValueError(
-            f"{readme}: the metadata between the two --- lines cannot be read: {error}. Repair it, or move the file "
-            "away to have a new card written."
-        ) from error
-    line_break = "\r\n" if "\r\n" in card.text else "\n"
-    block = block.replace("\n", line_break)
-    begin, end = re.escape("<!-- lens_transformers:begin"), re.escape(END)
-    markers = re.findall(f"{begin}|{end}", card.text)
-    if not markers:
-        # A card without a generated part is a person's: all of it stays, under ours.
-        card.text = f"{line_break}{block}{line_break}{line_break}{card.text.lstrip()}"
-    elif len(markers) == 2 and re.search(f"{begin}.*{end}", card.text, flags=re.DOTALL):
-        card.text = re.sub(f"{begin}.*{end}", lambda _: block, card.text, flags=re.DOTALL)
-    else:
-        raise ValueError(
-            f"{readme}: the comments that mark the generated part must be there once each, first `{BEGIN[:28]} …` and "
-            f"then `{END}`. Repair them, or move the file away to have a new card written."
-        )
-    measured = ("pipeline_tag", "metrics", "model_name", "eval_results")
-    for key, value in vars(data).items():
-        if key in measured or card.data.get(key) is None or (key == "base_model" and value is not None):
-            card.data[key] = value
-    return card

@@ -56,6 +56,15 @@ def read_results(folder: str | Path) -> dict[str, Any]:
     return results
 
 
+def without_paths(value: Any) -> Any:
+    """The same results, but of every absolute path only the name: where somebody's files lie is nobody's business."""
+    if isinstance(value, dict):
+        return {key: without_paths(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [without_paths(inner) for inner in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+
+
 def metric_columns(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Keys of `rows` that hold numbers, or would if they had been measured, in order of appearance."""
     keys = {key: None for row in rows for key in row if key not in ("name", "split")}
@@ -103,6 +112,20 @@ def verdict(results: dict[str, Any]) -> str | None:
 def in_words(key: str) -> str:
     """A key or a file's stem in words: `auc_macro` → `AUC macro`, `training_curves` → `training curves`."""
     return " ".join(word.upper() if word in _ACRONYMS else word for word in key.split("_"))
+
+
+def accuracy_interval(results: dict[str, Any]) -> tuple[float, float] | None:
+    """The 95% interval of the checkpoint's accuracy that the number of its test images leaves (Wilson 1927).
+
+    `None` if accuracy or the number of images is not measured.
+    """
+    accuracy, num_images = results["rows"][0].get("accuracy"), results["data"].get("num_test")
+    if not is_measured(accuracy) or not is_measured(num_images) or num_images < 1:
+        return None
+    z = 1.959964
+    centre = (accuracy + z**2 / (2 * num_images)) / (1 + z**2 / num_images)
+    half = z / (1 + z**2 / num_images) * math.sqrt(accuracy * (1 - accuracy) / num_images + z**2 / (4 * num_images**2))
+    return centre - half, centre + half
 
 
 def metric_label(metric: str, unit: bool = True) -> str:

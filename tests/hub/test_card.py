@@ -4,6 +4,7 @@ import re
 import pytest
 import yaml
 from huggingface_hub import ModelCard
+from scipy.stats import binomtest
 
 import lens_transformers
 from lens_transformers.hub import read_results, write_model_card
@@ -55,7 +56,7 @@ def code_block(card):
 def test_the_hub_reads_the_same_numbers_out_of_a_card(tmp_path, task):
     card = ModelCard.load(write_model_card(make_run(tmp_path / "lens", task)))
     own = ROWS[task][0]
-    measured = {key: value for key, value in own.items() if isinstance(value, (int, float))}
+    measured = {key: value for key, value in own.items() if isinstance(value, (int, float)) and key != "num_images"}
     assert {result.metric_type: result.metric_value for result in card.data.eval_results} == measured
     assert {result.dataset_split for result in card.data.eval_results} == {"test"}
     assert card.data.model_name == "lens"
@@ -100,6 +101,38 @@ def test_the_code_of_a_card_runs_as_pasted(tmp_path, monkeypatch, capsys, task):
     assert expected[task] in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_the_hub_finds_the_metadata_valid(tmp_path, hub, task):
+    card = ModelCard.load(write_model_card(make_run(tmp_path / "lens", task)))
+    card.validate()
+    card.data["license"] = ["not", "a", "string"]
+    with pytest.raises(ValueError, match="must be a string"):
+        card.validate()
+
+
+def test_an_accuracy_has_its_interval(tmp_path):
+    card = write_model_card(make_run(tmp_path / "lens")).read_text()
+    interval = binomtest(1322, 1500).proportion_ci(method="wilson")
+    assert f"95% interval of this checkpoint's accuracy is {interval.low:.4f} to {interval.high:.4f} (Wilson)" in card
+    card = write_model_card(make_run(tmp_path / "few", data={"source": "x"})).read_text()
+    assert "(Wilson)" not in card
+
+
+def test_the_calibration_error_is_that_of_the_results(tmp_path):
+    assert (
+        "Expected calibration error, 15 bins: not measured." in write_model_card(make_run(tmp_path / "a")).read_text()
+    )
+    rows = [ROWS["classification"][0] | {"ece": 0.0312}]
+    card = write_model_card(make_run(tmp_path / "b", rows=rows)).read_text()
+    assert "Expected calibration error, 15 bins: 0.0312." in card
+
+
+def test_a_data_set_on_the_hub_is_linked_and_a_local_folder_is_not(tmp_path):
+    for source, linked in (("org/lenses", ["org/lenses"]), ("/home/someone/lenses", None), ("lenses", None)):
+        folder = make_run(tmp_path / source.replace("/", "-"), data={"source": source})
+        assert ModelCard.load(write_model_card(folder)).data.datasets == linked
+
+
 def test_the_code_names_the_repository_it_is_pushed_to(tmp_path):
     card = write_model_card(make_run(tmp_path / "lens"), repo_id="org/lens-mae").read_text()
     assert 'checkpoint = "org/lens-mae"' in code_block(card)
@@ -122,6 +155,13 @@ def test_a_missing_number_prints_as_not_measured(tmp_path):
     table = [line for line in card.splitlines() if line.startswith("| **LensMAE**")]
     assert table == ["| **LensMAE** (this checkpoint) | test | 0.8813 | 0.9400 | not measured |"]
     assert "| training time | not measured |" in card
+
+
+def test_the_seed_of_the_training_is_not_taken_for_that_of_the_data(tmp_path):
+    data = {"preset": "lens_default", "seed": 7, "split": "test"}
+    card = write_model_card(make_run(tmp_path / "lens", data=data, training={"seed": 42})).read_text()
+    assert "| seed | 7 |" in card and "| test split | test |" in card
+    assert "One training run with one seed (42)" in card
 
 
 def test_a_run_without_any_number_has_no_model_index(tmp_path):

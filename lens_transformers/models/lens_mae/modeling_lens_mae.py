@@ -18,11 +18,15 @@ transformers' ViTMAE. What differs: only visible blocks are embedded at all, so 
 without a leak; any image size is taken; positions are fixed; images have any number of bands.
 """
 
+import filecmp
 import os
+import re
+import shutil
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -654,9 +658,27 @@ class LensMAEPreTrainedModel(PreTrainedModel):
         self._apply_frozen_part()
 
     @classmethod
-    def from_pretrained(cls, *args, **kwargs):
-        """Load a checkpoint as every transformers model does, and freeze again what was frozen when it was saved."""
-        loaded = super().from_pretrained(*args, **kwargs)
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+        """Load a checkpoint as every transformers model does, and freeze again what was frozen when it was saved.
+
+        Weights are read from safetensors only: a pickle, such as `pytorch_model.bin`, can run any code.
+        """
+        if kwargs.get("use_safetensors") is False or kwargs.get("weights_only") is False:
+            raise ValueError(
+                "LensMAE loads no pickles, for they can run any code: leave out `use_safetensors=False` and "
+                "`weights_only=False`."
+            )
+        kwargs["use_safetensors"] = True
+        try:
+            loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        except OSError as error:
+            if "file named model.safetensors" not in str(error):
+                raise
+            raise OSError(
+                f"{pretrained_model_name_or_path} has no model.safetensors. If its weights are in a pickle, such as "
+                "pytorch_model.bin, LensMAE does not load that, for it can run any code: ask its author to save it "
+                "again with `save_pretrained`."
+            ) from error
         # Loading makes new parameters, all of which require gradients. With `output_loading_info` a tuple comes back.
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         model._apply_frozen_part()
@@ -666,6 +688,11 @@ class LensMAEPreTrainedModel(PreTrainedModel):
         """Save the checkpoint as every transformers model does, so that each Auto class finds its own model in it."""
         self.config.auto_map = dict(_AUTO_MAP)
         super().save_pretrained(save_directory, *args, **kwargs)
+
+    def _upload_modified_files(self, working_dir: str | os.PathLike, *args: Any, **kwargs: Any):
+        # What `push_to_hub` sends at last. A model as it was loaded from a run's folder takes along what lies there.
+        _copy_what_lies_beside(Path(self.name_or_path), Path(working_dir))
+        return super()._upload_modified_files(working_dir, *args, **kwargs)
 
     def freeze_patch_embeddings(self):
         """Keep the stem, its batch statistics included, as it is; also when the checkpoint is saved and loaded."""
@@ -715,6 +742,8 @@ class LensMAEModel(LensMAEPreTrainedModel):
     _keys_to_ignore_on_load_unexpected = [r"^decoder\.", r"^norm\.", r"^classifier\.", r"^super_resolution\."]
 
     def __init__(self, config: LensMAEConfig):
+        # Every head makes this model first.
+        _refuse_hostile_config(config)
         super().__init__(config)
         self.embeddings = LensMAEEmbeddings(config)
         self.layers = nn.ModuleList([LensMAELayer(config) for _ in range(config.num_hidden_layers)])
@@ -1085,6 +1114,64 @@ def upsample_bicubic(pixel_values: torch.Tensor, upscale: int) -> torch.Tensor:
     return nn.functional.interpolate(
         pixel_values.float(), scale_factor=float(upscale), mode="bicubic", align_corners=False
     )
+
+
+# More layers, or numbers in weights and position tables together, than any real checkpoint has: the largest named size
+# has 24 and 3.3e8.
+_MAX_LAYERS = 1000
+_MAX_NUMBERS = 10**10
+
+
+def _refuse_hostile_config(config: LensMAEConfig):
+    """Refuse a configuration that is meant to do harm, before memory is taken or a file is read for it."""
+    auto_map = getattr(config, "auto_map", None) or {}
+    for reference in auto_map.values() if isinstance(auto_map, dict) else [auto_map]:
+        # Downloaded from the Hub, `module.Class` becomes `org/name--module.Class`.
+        if not re.fullmatch(r"(?:\w[\w.-]*(?:/\w[\w.-]*)?--)?[^\W\d]\w*\.[^\W\d]\w*", str(reference)):
+            raise ValueError(f"`auto_map` must map to `module.Class` of the checkpoint's own code, not {reference!r}.")
+    weights = getattr(config, "transformers_weights", None)
+    if weights is not None and not re.fullmatch(r"\w[\w.-]*\.safetensors(?:\.index\.json)?", str(weights)):
+        raise ValueError(f"`transformers_weights` must name a safetensors file beside the config, not {weights!r}.")
+    layers = max(config.num_hidden_layers, config.decoder_num_hidden_layers, config.sr_decoder_num_hidden_layers)
+    if max(layers, config.sr_num_blocks) > _MAX_LAYERS:
+        raise ValueError(
+            f"This configuration asks for {max(layers, config.sr_num_blocks)} layers; that is no LensMAE."
+        )
+    widths = (config.hidden_size, config.decoder_hidden_size, config.sr_decoder_hidden_size)
+    mlp_width = max(config.intermediate_size, config.decoder_intermediate_size, 4 * config.sr_decoder_hidden_size)
+    height, width = config.image_height_width
+    patch_pixels = config.patch_size**2 * config.num_channels
+    numbers = (
+        layers * max(widths) * (4 * max(widths) + 2 * mlp_width)
+        + (height * width // config.patch_size**2 + patch_pixels + 3 * config.num_labels) * max(widths)
+        + 100 * config.stem_hidden_size * (config.stem_hidden_size + config.num_channels)
+        + 18 * config.sr_num_blocks * config.sr_hidden_size**2
+        + 9 * config.sr_hidden_size * (config.sr_encoder_channels + config.upscale**2 * config.sr_hidden_size)
+    )
+    if numbers > _MAX_NUMBERS:
+        raise ValueError(
+            f"This configuration asks for about {numbers:.0e} numbers in memory, above the limit of "
+            f"{_MAX_NUMBERS:.0e}; that is no LensMAE."
+        )
+
+
+def _copy_what_lies_beside(source: Path, target: Path):
+    """Complete a folder of saved weights from the one that they were loaded from, if they are still the same."""
+    weights = sorted(path.name for path in target.glob("model*.safetensors"))
+    if not weights or not all(
+        (source / name).is_file() and filecmp.cmp(source / name, target / name, shallow=False) for name in weights
+    ):
+        return
+    for name in ("preprocessor_config.json", "image_processing_lens_mae.py"):
+        if (source / name).is_file():
+            shutil.copy(source / name, target / name)
+    for figure in source.glob("figures/*.png"):
+        (target / "figures").mkdir(exist_ok=True)
+        shutil.copy(figure, target / "figures" / figure.name)
+    card, other_card = source / "README.md", target / "README.md"
+    # A card that was on the Hub already stays; transformers' empty form makes way.
+    if card.is_file() and "has been automatically generated" in other_card.read_text(encoding="utf-8"):
+        shutil.copy(card, other_card)
 
 
 def _patch_statistics(patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,0 +1,291 @@
+"""One call from images to flux, probabilities or embeddings, with any LensMAE checkpoint.
+
+transformers' own pipelines read every image as an 8-bit RGB picture, and have none for super-resolution. These take
+flux and give flux: files, arrays or data sets of any size go in, batch by batch, and arrays in the order of the images
+come out.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+from transformers import AutoImageProcessor, PreTrainedModel
+
+from .data.npy import npy_files, read_lens_npy
+from .models.lens_mae import (
+    LensMAEForClassification,
+    LensMAEForSuperResolution,
+    LensMAEImageProcessor,
+    LensMAEModel,
+)
+
+
+__all__ = ["Classification", "LensClassification", "LensEmbedding", "LensSuperResolution", "pipeline"]
+
+
+def pipeline(
+    task: str,
+    model: str | Path | PreTrainedModel,
+    image_processor: LensMAEImageProcessor | None = None,
+    *,
+    batch_size: int = 32,
+    device: str | torch.device | None = None,
+    **kwargs: Any,
+) -> "LensPipeline":
+    """Makes a callable that takes lens images.
+
+    Args:
+        task: `"classification"` (or `"image-classification"`), `"super-resolution"` (or `"image-to-image"`), or
+            `"embedding"` (or `"image-feature-extraction"`).
+        model: Name on the Hub, folder, or a model that is loaded already.
+        image_processor: Its image processor; by default the one beside a model that is given by name.
+        batch_size: Images that go through the network at once.
+        device: Where; by default the accelerator, if there is one.
+        **kwargs: How a model that is given by name is loaded, as for `from_pretrained`: `revision`, `subfolder`,
+            `token`, `dtype` and so on.
+
+    Returns:
+        A `LensClassification`, `LensSuperResolution` or `LensEmbedding`.
+
+    Raises:
+        ValueError: If the task is not known, or there is no image processor.
+
+    Example:
+        ```python
+        >>> sharpen = pipeline("super-resolution", model="org/lens-sr")
+        >>> sharp = sharpen("night/*.npy")  # float32 (images, bands, 2 * height, 2 * width), in the files' flux
+        ```
+    """
+    if task not in _TASKS:
+        raise ValueError(f"There is no task {task!r}; choose one of {', '.join(_TASKS)}.")
+    pipeline_class = _TASKS[task]
+    if isinstance(model, PreTrainedModel):
+        if image_processor is None:
+            raise ValueError("A model that is loaded already needs its image_processor beside it.")
+        if kwargs:
+            raise ValueError(f"{', '.join(kwargs)} say how to load a model, but this one is loaded already.")
+    else:
+        if image_processor is None:
+            location = {
+                name: kwargs[name] for name in ("revision", "subfolder", "token", "cache_dir") if name in kwargs
+            }
+            image_processor = AutoImageProcessor.from_pretrained(model, **location)
+        model = pipeline_class.model_class.from_pretrained(model, **kwargs)
+    return pipeline_class(model, image_processor, batch_size, device)
+
+
+@dataclass(frozen=True)
+class Classification:
+    """What a classifier makes of images.
+
+    Attributes:
+        probabilities: Float32 array `(images, classes)`; rows sum to one.
+        class_names: Names of the classes.
+    """
+
+    probabilities: np.ndarray
+    class_names: tuple[str, ...]
+
+    @property
+    def labels(self) -> list[str]:
+        """The most probable class of each image."""
+        return [self.class_names[index] for index in self.probabilities.argmax(axis=1)]
+
+
+class LensPipeline:
+    """What all of them share: images in, batch by batch through the network.
+
+    Images are arrays or tensors `(height, width)` or `(bands, height, width)`, paths of `.npy` files, folders or
+    patterns of them, any list of these, a batch `(images, bands, height, width)`, or a `datasets.Dataset` with a
+    column `image`. Pixels are flux, as the checkpoint was trained on. All images must have one size.
+
+    Args:
+        model: The network.
+        image_processor: What turns flux into its `pixel_values`.
+        batch_size: Images that go through it at once.
+        device: Where; by default the accelerator, if there is one.
+    """
+
+    model_class: type[PreTrainedModel]
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        image_processor: LensMAEImageProcessor,
+        batch_size: int = 32,
+        device: str | torch.device | None = None,
+    ):
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, not {batch_size}.")
+        self.model = model.eval()
+        self.image_processor = image_processor
+        self.batch_size = batch_size
+        if device is None and getattr(model, "hf_device_map", None) is None:
+            device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
+        if device is not None:
+            self.model.to(torch.device(device))  # type: ignore[arg-type]
+
+    def _outputs(self, images: Any, progress: bool) -> Iterator[tuple[Any, Any]]:
+        """Inputs and outputs of the network, a batch at a time."""
+        bar = tqdm(disable=not progress, unit="image")
+        arrays: Iterator[Any] = _arrays(images)
+        while batch := list(islice(arrays, self.batch_size)):
+            inputs = self.image_processor(batch, return_tensors="pt")
+            pixel_values = inputs.pixel_values.to(self.model.device, self.model.dtype)
+            with torch.inference_mode():
+                outputs = self.model(pixel_values)
+            yield inputs, outputs
+            bar.update(len(batch))
+        bar.close()
+
+
+class LensClassification(LensPipeline):
+    """Images → probabilities of the kinds of dark-matter substructure, calibrated if `calibrate` was called."""
+
+    model_class = LensMAEForClassification
+    temperature: float = 1.0
+
+    def __call__(self, images: Any, *, progress: bool = False) -> Classification:
+        """Classifies images, of any kind that `LensPipeline` lists."""
+        logits = self._logits(images, progress)
+        names = tuple(self.model.config.id2label[index] for index in range(self.model.config.num_labels))
+        return Classification((logits / self.temperature).softmax(dim=1).numpy(), names)
+
+    def calibrate(self, images: Any, labels: Iterable[int], *, progress: bool = False) -> "LensClassification":
+        """Fits a temperature (Guo et al. 2017, arXiv:1706.04599) to images that the network was not trained on.
+
+        Args:
+            images: Held-out images, of any kind that `LensPipeline` lists.
+            labels: Their class ids.
+            progress: Whether to show a progress bar.
+
+        Returns:
+            This pipeline, whose probabilities are calibrated from now on; `temperature` is what was fitted.
+
+        Raises:
+            ValueError: If there is not one label an image, or a label is no class.
+        """
+        logits = self._logits(images, progress)
+        targets = torch.as_tensor(list(labels))
+        num_classes = logits.shape[1]
+        if targets.shape != logits.shape[:1]:
+            raise ValueError(f"There are {len(targets)} labels for {len(logits)} images: give one an image.")
+        if targets.is_floating_point() or not bool(((targets >= 0) & (targets < num_classes)).all()):
+            raise ValueError(f"Labels must be class ids from 0 to {num_classes - 1}, got {targets.tolist()[:10]}.")
+        # The loss has one minimum in log T; a fine grid finds it without a step size to choose.
+        temperatures = torch.logspace(-2, 2, 2001)
+        losses = torch.stack([F.cross_entropy(logits / temperature, targets) for temperature in temperatures])
+        self.temperature = float(temperatures[losses.argmin()])
+        return self
+
+    def _logits(self, images: Any, progress: bool) -> torch.Tensor:
+        return torch.cat([outputs.logits.float().cpu() for _, outputs in self._outputs(images, progress)])
+
+
+class LensSuperResolution(LensPipeline):
+    """Images → sharper images, in the flux units of what came in."""
+
+    model_class = LensMAEForSuperResolution
+
+    def __call__(self, images: Any, *, progress: bool = False) -> np.ndarray:
+        """Sharpens images, of any kind that `LensPipeline` lists.
+
+        Returns:
+            Float32 array `(images, bands, height * upscale, width * upscale)`.
+        """
+        sharp: list[Any] = []
+        for inputs, outputs in self._outputs(images, progress):
+            scaling = {name: inputs[name] for name in ("pixel_minimum", "pixel_maximum") if name in inputs}
+            sharp.append(self.image_processor.post_process_reconstruction(outputs, **scaling))
+        return torch.cat(sharp).numpy()
+
+
+class LensEmbedding(LensPipeline):
+    """Images → one vector each, for similarity search, regression or a classifier of one's own."""
+
+    model_class = LensMAEModel
+
+    def __call__(self, images: Any, *, progress: bool = False) -> np.ndarray:
+        """Embeds images, of any kind that `LensPipeline` lists.
+
+        Returns:
+            Float32 array `(images, width)`, pooled as the checkpoint's `config.pooling` says.
+        """
+        vectors = [outputs.pooler_output.float().cpu() for _, outputs in self._outputs(images, progress)]
+        return torch.cat(vectors).numpy()
+
+
+_TASKS: dict[str, type[LensPipeline]] = {
+    "classification": LensClassification,
+    "image-classification": LensClassification,
+    "super-resolution": LensSuperResolution,
+    "image-to-image": LensSuperResolution,
+    "embedding": LensEmbedding,
+    "image-feature-extraction": LensEmbedding,
+}
+
+
+def _arrays(images: Any) -> Iterator[np.ndarray | torch.Tensor]:
+    """Images one by one, whatever holds them.
+
+    Raises:
+        FileNotFoundError: If a path is not there, or a folder or a pattern has no `.npy` files.
+        TypeError: If something is neither an image nor holds images.
+        ValueError: If there are none.
+    """
+    found = False
+    for image in _walk(images):
+        found = True
+        yield image
+    if not found:
+        raise ValueError("There are no images: the list or data set is empty.")
+
+
+def _walk(images: Any) -> Iterator[np.ndarray | torch.Tensor]:
+    if isinstance(images, str | Path):
+        for path in _paths(images):
+            yield read_lens_npy(path)[0]
+    elif isinstance(images, np.ndarray | torch.Tensor):
+        if images.ndim == 4:
+            yield from images
+        elif images.ndim in (2, 3):
+            yield images
+        else:
+            raise TypeError(
+                f"An array of images has the shape (images, bands, height, width), one image (height, width) or "
+                f"(bands, height, width); this has {tuple(images.shape)}."
+            )
+    elif hasattr(images, "column_names") or hasattr(images, "with_format"):
+        if "image" not in (images.column_names or ["image"]):
+            raise ValueError(f"A data set needs a column 'image'; this has {', '.join(images.column_names)}.")
+        for row in images.with_format("numpy"):
+            yield row["image"]
+    elif isinstance(images, Iterable) and not isinstance(images, dict):
+        for image in images:
+            yield from _walk(image)
+    else:
+        raise TypeError(
+            "Images are arrays, tensors, paths of .npy files, lists of these, or a data set; not "
+            f"{type(images).__name__}."
+        )
+
+
+def _paths(name: str | Path) -> list[Path]:
+    path = Path(name)
+    if path.is_dir():
+        paths = npy_files(path)
+    elif path.is_file():
+        paths = [path]
+    else:
+        paths = sorted(path.parent.glob(path.name)) if "*" in path.name else []
+    if not paths:
+        raise FileNotFoundError(f"{name}: there is no such file, folder of .npy files or pattern that fits one.")
+    if wrong := [path for path in paths if path.suffix.lower() != ".npy"]:
+        raise ValueError(f"{wrong[0]}: images are read from .npy files; load others yourself and pass the array.")
+    return paths

@@ -1,0 +1,152 @@
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+
+import lens_transformers
+from lens_transformers import (
+    LensMAEConfig,
+    LensMAEForClassification,
+    LensMAEForSuperResolution,
+    LensMAEImageProcessor,
+    LensMAEModel,
+    pipeline,
+)
+from lens_transformers.data import lens_features
+
+
+NAMES = {0: "no_sub", 1: "cdm", 2: "axion"}
+IMAGES = np.random.default_rng(0).random((5, 1, 32, 32), dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoint")
+    config = LensMAEConfig.from_size(
+        "tiny",
+        image_size=32,
+        num_hidden_layers=1,
+        hidden_size=16,
+        num_attention_heads=2,
+        intermediate_size=32,
+        id2label=NAMES,
+        label2id={name: index for index, name in NAMES.items()},
+    )
+    LensMAEForClassification(config).save_pretrained(folder)
+    LensMAEImageProcessor().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def classify(checkpoint):
+    return pipeline("classification", checkpoint, device="cpu")
+
+
+def test_probabilities_are_those_of_the_network(checkpoint, classify):
+    model = LensMAEForClassification.from_pretrained(checkpoint).eval()
+    with torch.no_grad():
+        logits = model(LensMAEImageProcessor()(IMAGES, return_tensors="pt").pixel_values).logits
+    answer = classify(IMAGES)
+    np.testing.assert_allclose(answer.probabilities, logits.softmax(1).numpy(), rtol=1e-5)
+    assert answer.class_names == ("no_sub", "cdm", "axion")
+    assert answer.labels == [NAMES[index] for index in logits.argmax(1).tolist()]
+
+
+def test_every_way_to_give_images_gives_the_same(classify, tmp_path):
+    for index, image in enumerate(IMAGES):
+        np.save(tmp_path / f"lens_{index}.npy", image[0])
+    dataset = Dataset.from_dict({"image": list(IMAGES)}, features=lens_features((1, 32, 32), label=False))
+    expected = classify(IMAGES).probabilities
+    for images in (
+        list(IMAGES),
+        torch.from_numpy(IMAGES),
+        (image[0] for image in IMAGES),
+        tmp_path,
+        str(tmp_path / "lens_*.npy"),
+        sorted(tmp_path.iterdir()),
+        dataset,
+        dataset.to_iterable_dataset(),
+    ):
+        np.testing.assert_array_equal(classify(images).probabilities, expected)
+    np.testing.assert_allclose(classify(tmp_path / "lens_3.npy").probabilities, expected[3:4], rtol=1e-5)
+
+
+def test_the_size_of_the_batches_changes_nothing(checkpoint, classify):
+    small = pipeline("image-classification", str(checkpoint), batch_size=2, device="cpu")
+    np.testing.assert_allclose(small(IMAGES).probabilities, classify(IMAGES).probabilities, rtol=1e-5)
+
+
+def test_calibration_finds_the_temperature_of_overconfident_logits(checkpoint, monkeypatch):
+    calibrated = pipeline("classification", checkpoint, device="cpu")
+    generator = torch.Generator().manual_seed(0)
+    honest = torch.randn(4000, 3, generator=generator)
+    labels = torch.multinomial(honest.softmax(1), 1, generator=generator)[:, 0]
+    monkeypatch.setattr(calibrated, "_logits", lambda images, progress: 4.0 * honest)
+    assert calibrated.calibrate(None, labels.tolist()).temperature == pytest.approx(4.0, rel=0.1)
+    np.testing.assert_allclose(calibrated(None).probabilities, honest.softmax(1), atol=0.03)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0, 1], "2 labels for 5 images"),
+        ([0, 1, 2, 3, 0], "class ids from 0 to 2"),
+        ([0.5] * 5, "class ids from 0 to 2"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(checkpoint, labels, message):
+    with pytest.raises(ValueError, match=message):
+        pipeline("classification", checkpoint, device="cpu").calibrate(IMAGES, labels)
+
+
+@pytest.mark.parametrize("normalization", ["none", "min_max"])
+def test_super_resolution_gives_flux_in_the_units_that_came_in(normalization):
+    config = LensMAEConfig.from_size("tiny", num_hidden_layers=1, sr_num_blocks=1, upscale=2)
+    settings = {"return_scaling": True} if normalization == "min_max" else {}
+    processor = LensMAEImageProcessor(normalization=normalization, **settings)
+    sharpen = pipeline("super-resolution", LensMAEForSuperResolution(config), processor, batch_size=2, device="cpu")
+    counts = 1e4 * IMAGES
+    sharp = sharpen(counts)
+    bicubic = torch.nn.functional.interpolate(torch.from_numpy(counts), scale_factor=2.0, mode="bicubic")
+    assert sharp.dtype == np.float32 and sharp.shape == (5, 1, 64, 64)
+    np.testing.assert_allclose(sharp, bicubic.numpy(), rtol=1e-4, atol=1e-1)
+
+
+def test_embeddings_are_the_pooled_output(checkpoint):
+    embed = pipeline("embedding", checkpoint, device="cpu", dtype=torch.float32)
+    model = LensMAEModel.from_pretrained(checkpoint).eval()
+    with torch.no_grad():
+        expected = model(LensMAEImageProcessor()(IMAGES, return_tensors="pt").pixel_values).pooler_output
+    np.testing.assert_allclose(embed(IMAGES), expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_half_precision_gives_float32(checkpoint):
+    embed = pipeline("image-feature-extraction", checkpoint, dtype=torch.bfloat16, device="cpu")
+    assert embed.model.dtype == torch.bfloat16
+    assert embed(IMAGES).dtype == np.float32
+
+
+def test_what_cannot_be_used_is_refused_in_words(checkpoint, classify, tmp_path):
+    with pytest.raises(ValueError, match="no task 'segmentation'; choose one of classification"):
+        pipeline("segmentation", checkpoint)
+    with pytest.raises(ValueError, match="needs its image_processor beside it"):
+        pipeline("classification", classify.model)
+    with pytest.raises(ValueError, match="revision say how to load a model"):
+        pipeline("classification", classify.model, classify.image_processor, revision="main")
+    with pytest.raises(FileNotFoundError, match=r"nowhere.npy: there is no such file"):
+        classify(tmp_path / "nowhere.npy")
+    with pytest.raises(ValueError, match="There are no images"):
+        classify([])
+    with pytest.raises(TypeError, match=r"this has \(3,\)"):
+        classify(np.zeros(3))
+    with pytest.raises(TypeError, match="not int"):
+        classify([3])
+    (tmp_path / "lens.fits").touch()
+    with pytest.raises(ValueError, match=r"lens.fits: images are read from .npy files"):
+        classify(tmp_path / "lens.fits")
+    with pytest.raises(ValueError, match="needs a column 'image'; this has label"):
+        classify(Dataset.from_dict({"label": [1]}))
+
+
+def test_the_package_hands_it_on():
+    assert lens_transformers.pipeline is pipeline
