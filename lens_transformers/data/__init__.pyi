@@ -1,6 +1,19 @@
 from .collator import LensDataCollator
+from .fits import FitsLayout
 from .loading import load_lensing_dataset
+from .report import LoadReport
 from .schema import LABEL_NAMES, lens_features
 from .simulated import simulate_dataset
+from .splits import find_duplicates, split_by_content
 
-__all__ = ["LABEL_NAMES", "LensDataCollator", "lens_features", "load_lensing_dataset", "simulate_dataset"]
+__all__ = [
+    "LABEL_NAMES",
+    "FitsLayout",
+    "LensDataCollator",
+    "LoadReport",
+    "find_duplicates",
+    "lens_features",
+    "load_lensing_dataset",
+    "simulate_dataset",
+    "split_by_content",
+]
