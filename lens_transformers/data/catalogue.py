@@ -15,7 +15,6 @@ from .fits import FITS_PARAMETERS, FITS_SUFFIXES, FitsLayout
 from .folders import SPLIT_OF_NAME, count_classes, suffix_of
 from .reading import Item, RowSource
 from .report import named
-from .schema import class_of
 
 
 __all__ = ["CATALOGUE_SUFFIXES", "catalogue_source", "is_catalogue"]
@@ -30,16 +29,17 @@ _COMPANIONS = ("noise_map", "psf")
 def is_catalogue(path: Path) -> bool:
     """Whether a Parquet file is a catalogue, by its column of paths, and not a set of images."""
     schema = pyarrow.parquet.read_schema(path)
-    return any(name in schema.names and schema.field(name).type == pyarrow.string() for name in _PATH_COLUMNS)
+    texts = [field.name.lower() for field in schema if str(field.type) in ("string", "large_string", "string_view")]
+    return any(text == name or text.startswith(f"{name}_") for text in texts for name in _PATH_COLUMNS)
 
 
 def catalogue_source(catalogue: Path, split: str, *, need_labels: bool, layout: FitsLayout) -> RowSource:
     """Recognises a CSV, ECSV or Parquet catalogue of image files.
 
     Columns: `path` (or `file`, `filename`, `image`), relative to the catalogue, or one such column a band
-    (`path_vis`, `path_nir_y`) for the bands of the layout; where wanted `label`, `split`, `noise_map` and `psf` (files,
-    one a band likewise); and for cutouts `ra` and `dec` in degrees or `x` and `y` in pixels from 0. Other columns of
-    numbers and texts become columns of the dataset.
+    (`path_vis`, `path_nir_y`) for the bands of the layout; where wanted `label`, `split`, `noise_map` and `psf`
+    (files, one a band likewise); and for cutouts `ra` and `dec` in degrees or `x` and `y` in pixels from 0. Other
+    columns of numbers and texts become columns of the dataset.
 
     Args:
         catalogue: The table.
@@ -79,7 +79,7 @@ def catalogue_source(catalogue: Path, split: str, *, need_labels: bool, layout: 
         paths = tuple(os.path.join(catalogue.parent, path) for _, path in files) or (str(catalogue),)
         label = columns[label_column][row] if label_column else None
         items.append(Item(paths, label, details=tuple(details), name=f"{named(catalogue)}, row {row}"))
-    counts = count_classes((_class_or_none(item.label) for item in items), catalogue, split, need_labels)
+    counts = count_classes((item.label for item in items), catalogue, split, need_labels)
     if any(suffix_of(item.paths[0]) in FITS_SUFFIXES for item in items):
         parameters |= FITS_PARAMETERS
     return RowSource(
@@ -106,10 +106,8 @@ def _values(column: Any, name: str, path: Path) -> list:
         except UnitsError as error:
             raise ValueError(f"{named(path)}: column {name} is no angle: {error}") from error
     masked = np.ma.asarray(column)
-    return [
-        None if hidden else value
-        for value, hidden in zip(masked.data.tolist(), np.ma.getmaskarray(masked), strict=True)
-    ]
+    hidden = np.ma.getmaskarray(masked)
+    return [None if hide else value for value, hide in zip(masked.data.tolist(), hidden, strict=True)]
 
 
 def _path_columns(
@@ -157,10 +155,3 @@ def _rows_of_split(splits: list | None, split: str, num_rows: int, catalogue: Pa
         there = Counter(name for name in names if name)
         raise ValueError(f"{named(catalogue)} has no {split!r} split; it has {', '.join(sorted(there))}.")
     return rows
-
-
-def _class_or_none(label: object) -> str | None:
-    try:
-        return None if label is None else class_of(label)
-    except ValueError:
-        return "unknown"  # reading the row will say so

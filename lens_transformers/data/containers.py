@@ -61,7 +61,7 @@ def containers_source(source: Path, split: str, *, task: str) -> RowSource:
     if task == "super_resolution" and not all("target" in group.keys for group in chosen):
         raise ValueError(f"{named(source)}: task super_resolution needs arrays lr and hr, or image and target.")
     counts = count_classes(
-        (item.label for item in items),  # type: ignore[misc]
+        (item.label for item in items),
         source,
         split,
         task == "classification",

@@ -52,6 +52,7 @@ class FitsLayout:
             `("vis", "nir_y", "nir_j", "nir_h")` for `vis_data.fits`, `nir_y_data.fits`, …
         noise_hdu: The HDU of the noise map, where it is in the same file; one HDU a band if `hdu` is so.
         psf_hdu: Likewise, of the point spread function.
+        companions: Whether files that are named as noise maps and PSFs become columns, or are left out.
         cutout: Width and height in pixels of cutouts at the positions of a catalogue, or around the centre.
         fill: Flux of the pixels of a cutout that lie outside of the image.
     """
@@ -60,6 +61,7 @@ class FitsLayout:
     bands: tuple[str, ...] = ()
     noise_hdu: Hdu | tuple[Hdu, ...] | None = None
     psf_hdu: Hdu | tuple[Hdu, ...] | None = None
+    companions: bool = True
     cutout: int | None = None
     fill: float = 0.0
 
@@ -96,7 +98,7 @@ def fits_source(source: Path, split: str, *, need_labels: bool, layout: FitsLayo
     else:
         labelled = [file for part in split_folders(source, split) for file in _files(part, need_labels)]
     items = _items(labelled, layout)
-    counts = count_classes((item.label for item in items), source, split, need_labels)  # type: ignore[misc]
+    counts = count_classes((item.label for item in items), source, split, need_labels)
     return RowSource(
         f"{named(source)}: FITS images, split {split}: {counts}.", items, FitsReader(layout), FITS_PARAMETERS
     )
@@ -116,6 +118,8 @@ def _items(labelled: Sequence[tuple[str, str | None]], layout: FitsLayout) -> li
     labels: dict[tuple, str | None] = {}
     for path, label in labelled:
         column, band, rest = _role(path, layout)
+        if column != "image" and not layout.companions:
+            continue
         key = (os.path.dirname(path), rest)
         lenses[key][column].append((band, path))
         labels.setdefault(key, label)
@@ -164,12 +168,12 @@ class FitsReader:
     def __call__(self, item: Item) -> dict[str, Any]:
         """Gives the columns of one lens; bands are stacked in the order of the layout.
 
-        Details of the item: `roles`, a pair (column, band) for each of its paths, by default one image; and `position`,
-        `("sky", ra, dec)` in degrees or `("pixel", x, y)` counted from 0, the centre of a cutout.
+        Details of the item: `roles`, a pair (column, band) for each of its paths, by default one image; and
+        `position`, `("sky", ra, dec)` in degrees or `("pixel", x, y)` counted from 0, the centre of a cutout.
         """
         details = dict(item.details)
         roles = details.get("roles", (("image", ""),))
-        files = {role: path for role, path in zip(roles, item.paths, strict=True)}
+        files = dict(zip(roles, item.paths, strict=True))
         if len(files) < len(roles):
             raise ValueError(
                 "several files differ only in words that are no band; name the bands in `FitsLayout(bands=...)`, or "
@@ -180,21 +184,24 @@ class FitsReader:
             for index, band in enumerate(self.layout.bands or ("",))
         ]
         row: dict[str, Any] = {"image": _joined([plane.image for plane in planes], "image")}
-        if all(plane.noise_map is not None for plane in planes):
-            row["noise_map"] = _joined([plane.noise_map for plane in planes], "noise map")
-        if all(plane.psf is not None for plane in planes):
-            row["psf"] = np.concatenate(_one_size([plane.psf for plane in planes]))
+        noise_maps = [plane.noise_map for plane in planes if plane.noise_map is not None]
+        psfs = [plane.psf for plane in planes if plane.psf is not None]
+        for what, companions in (("noise map", noise_maps), ("PSF", psfs)):
+            if companions and len(companions) < len(planes):
+                raise ValueError(f"only {len(companions)} of its {len(planes)} bands have a {what}.")
+        if noise_maps:
+            row["noise_map"] = _joined(noise_maps, "noise map")
+        if psfs:
+            row["psf"] = np.concatenate(_one_size(psfs))
         scales = [plane.pixel_scale for plane in planes]
         if max(scales) > _MAX_SCALE_RATIO * min(scales):
             raise ValueError(f"its bands have pixels of {min(scales):.4g} to {max(scales):.4g} arcsec; resample them.")
         row["pixel_scale_arcsec"] = scales[0]
         units = sorted({plane.unit for plane in planes if plane.unit})
         row["flux_unit"] = ", ".join(units) or None
-        outside = planes[0].num_outside
-        if outside:
-            row["repaired"] = f"{outside} of {self.layout.cutout**2} pixels lie outside of the image and are " + (
-                f"{self.layout.fill:g}."
-            )
+        if outside := planes[0].num_outside:
+            total = math.prod(row["image"].shape[1:])
+            row["repaired"] = f"{outside} of {total} pixels lie outside of the image and are {self.layout.fill:g}."
         return row
 
 
@@ -238,7 +245,8 @@ def _opened(path: str) -> Iterator[fits.HDUList]:
     if os.path.getsize(path) == 0:
         raise ValueError("the file is empty.")
     with warnings.catch_warnings():
-        warnings.filterwarnings("error", "File may have been truncated", AstropyUserWarning)
+        # Of a damaged file, astropy would give what comes before the damage.
+        warnings.filterwarnings("error", "File may have been truncated|Error validating header", AstropyUserWarning)
         try:
             with fits.open(path, memmap=False, lazy_load_hdus=False) as hdus:
                 yield hdus
@@ -343,7 +351,8 @@ def _centre(position: tuple | None, wcs: WCS | None, shape: Sequence[int]) -> tu
     x, y = wcs.world_to_pixel(SkyCoord(first, second, unit="deg"))
     if not (np.isfinite(x) and np.isfinite(y)):
         raise _Unsuitable(f"the position ra={first}, dec={second} lies outside of the projection of the image.")
-    return float(y), float(x)
+    # The way through the sky and back must not push a centre across the edge of a pixel.
+    return round(float(y), 6), round(float(x), 6)
 
 
 def _num_outside(shape: Sequence[int], centre: tuple[float, float] | None, size: int | None) -> int:

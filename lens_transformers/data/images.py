@@ -1,9 +1,11 @@
 """Which arrays are lens images, and what is wrong with those that are not."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 
-__all__ = ["as_image", "check_real", "pixel_problems"]
+__all__ = ["as_image", "check_pair", "check_real", "pixel_problems"]
 
 
 def as_image(array: np.ndarray) -> np.ndarray:
@@ -38,6 +40,17 @@ def check_real(dtype: np.dtype) -> None:
     """Raises ValueError if pixels of this dtype are not real numbers."""
     if dtype.kind not in "iuf":
         raise ValueError(f"pixels must be real numbers, got dtype {dtype}.")
+
+
+def check_pair(image_shape: Sequence[int], target_shape: Sequence[int]) -> None:
+    """Raises ValueError if images of these shapes are no pair for super-resolution."""
+    bands, height, width = image_shape
+    scale = target_shape[1] // height
+    if scale < 2 or tuple(target_shape) != (bands, height * scale, width * scale):
+        raise ValueError(
+            f"its image is {tuple(image_shape)} and its target {tuple(target_shape)}: the high-resolution image must "
+            "have the same bands and a whole multiple, two or more, of the low-resolution height and width."
+        )
 
 
 def pixel_problems(images: np.ndarray) -> dict[int, str]:

@@ -98,7 +98,7 @@ def load_lensing_dataset(
             `"pretraining"` needs `image` alone.
         on_error: `"raise"` stops at images that cannot be used and names them; `"skip"` leaves them out, warns with
             their count and lists them in the report.
-        nan_fill: Flux that replaces NaN and infinite pixels, which is reported; without it, such images cannot be used.
+        nan_fill: Flux that replaces NaN and infinite pixels, which is reported; such images cannot be used without.
         layout: How FITS files hold images: HDUs, bands, cutouts.
         split_fractions: Divides the source's `"train"` into splits with these shares, by `split_by_content`; splits
             that are not named here come from the source.

@@ -65,7 +65,7 @@ def pictures_source(folder: Path, split: str, *, need_labels: bool) -> RowSource
             label = None if label is None else class_of(label)
             details = tuple((column, float(row[column])) for column in numbers if row[column] is not None)
             items.append(Item((row["image"]["path"],), label, details=details))
-    counts = count_classes((item.label for item in items), folder, split, need_labels)  # type: ignore[misc]
+    counts = count_classes((item.label for item in items), folder, split, need_labels)
     return RowSource(
         f"{named(folder)}: pictures of an imagefolder, split {split}: {counts}.", items, PictureReader(), parameters
     )
@@ -103,7 +103,7 @@ def _check_mode(picture: PilImage.Image) -> None:
             f"a picture of mode {picture.mode} holds no surface brightness; grey levels, floats or RGB do (palettes, "
             "bitmaps and transparency do not)."
         )
-    if picture.mode == "RGB" and any("16" in str(tile[3]) for tile in picture.tile):
+    if picture.mode == "RGB" and any("16" in str(tile[3]) for tile in getattr(picture, "tile", ())):
         raise ValueError("colour of 16 bits would be cut to 8; store one grey picture a band, FITS or .npy.")
 
 

@@ -1,6 +1,7 @@
 """Files into a dataset: read by every core, checked, written once as Arrow, and mapped into memory ever after."""
 
 import hashlib
+import math
 import multiprocessing
 import os
 import shutil
@@ -13,12 +14,13 @@ from typing import Any, NamedTuple
 
 import datasets
 import numpy as np
+import pyarrow as pa
 from datasets import Dataset, Features, concatenate_datasets
 from datasets.arrow_writer import ArrowWriter
 from datasets.utils import tqdm
 from filelock import FileLock
 
-from .images import pixel_problems
+from .images import check_pair, pixel_problems
 from .report import Finding, LoadReport, OnError, named
 from .schema import IMAGE_COLUMNS, LABEL_NAMES, ROWS_PER_CHUNK, class_of, lens_features
 
@@ -29,6 +31,8 @@ __all__ = ["Item", "RowSource", "read_rows"]
 _CACHE_VERSION = 1
 # Starting processes costs more than reading so few files.
 _MIN_ITEMS_PER_WORKER = 1000
+# Half a gigabyte for each worker; far below the 2**31 that Arrow counts to.
+_MAX_PIXELS_PER_PART = 2**27
 _NUM_NAMED = 5
 
 
@@ -176,7 +180,8 @@ def _write_parts(
     report = LoadReport(source.recognised, not_read=dict(source.not_read))
     features, first = _features(source)
     job = _Job(source, features, first, folder, on_error, nan_fill)
-    parts = range(0, len(source.items), ROWS_PER_CHUNK)
+    size = _rows_per_part(features)
+    parts = range(0, len(source.items), size)
     with tqdm(total=len(source.items), desc="Reading", unit="image") as bar:
         for start, (num_rows, dropped, repaired) in zip(parts, _written_parts(job, parts, num_workers), strict=True):
             report.num_rows += num_rows
@@ -184,7 +189,7 @@ def _write_parts(
             report.repaired += repaired
             if dropped and on_error == "raise":
                 raise ValueError("\n".join(map(_named, dropped[:_NUM_NAMED])))
-            bar.update(len(source.items[start : start + ROWS_PER_CHUNK]))
+            bar.update(len(source.items[start : start + size]))
     if not report.num_rows:
         raise ValueError(f"{source.recognised} None of the images can be used, first {_named(report.dropped[0])}")
     return report
@@ -259,8 +264,13 @@ def _features(source: RowSource) -> tuple[Features, Item]:
     raise ValueError(f"{source.recognised} None of the images can be read, first {reason}")
 
 
+def _rows_per_part(features: Features) -> int:
+    pixels = sum(math.prod(features[name].shape) for name in IMAGE_COLUMNS if name in features)
+    return max(min(ROWS_PER_CHUNK, _MAX_PIXELS_PER_PART // pixels), 1)
+
+
 def _write_part(job: _Job, start: int) -> _Part:
-    items = job.source.items[start : start + ROWS_PER_CHUNK]
+    items = job.source.items[start : start + _rows_per_part(job.features)]
     columns = {
         name: np.empty((len(items), *job.features[name].shape), np.float32)
         for name in IMAGE_COLUMNS
@@ -268,7 +278,9 @@ def _write_part(job: _Job, start: int) -> _Part:
     }
     parameters: dict[str, list] = {name: [] for name in job.source.parameters}
     labels: list[int] = []
-    dropped, repaired, kept = [], [], []
+    dropped: list[Finding] = []
+    repaired: list[Finding] = []
+    kept: list[Item] = []
     for item in items:
         try:
             row = {**dict(item.details), **job.source.read(item)}
@@ -300,13 +312,28 @@ def _write_part(job: _Job, start: int) -> _Part:
     return len(kept) - len(bad), dropped, repaired
 
 
-def _write(path: Path, table: dict[str, Any], features: Features) -> None:
+def _write(path: Path, columns: dict[str, np.ndarray], features: Features) -> None:
+    schema = features.arrow_schema
+    arrays = [_arrow_array(columns[field.name], field.type) for field in schema]
     with ArrowWriter(path=str(path), features=features) as writer:
-        writer.write_batch(table)
+        writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
         writer.finalize()
 
 
+def _arrow_array(column: np.ndarray, kind: pa.DataType) -> pa.Array:
+    """A column of numbers, or of images without copying their pixels."""
+    if column.ndim == 1:
+        return pa.array(column, kind)
+    array = pa.array(column.reshape(-1))
+    for axis in range(column.ndim - 1, 0, -1):
+        count = len(array) // column.shape[axis]
+        array = pa.ListArray.from_arrays(np.arange(count + 1, dtype=np.int32) * column.shape[axis], array)
+    return pa.ExtensionArray.from_storage(kind, array)
+
+
 def _check_shapes(row: Mapping[str, Any], columns: Mapping[str, np.ndarray], first: Item) -> None:
+    if "image" in row and "target" in row:
+        check_pair(row["image"].shape, row["target"].shape)
     for name, column in columns.items():
         if name not in row:
             raise ValueError(f"it has no {name}, which {first.where} has.")
@@ -330,7 +357,7 @@ def _check_pixels(
             for index in np.flatnonzero(missing.any(axis=(1, 2, 3))):
                 count = int(np.count_nonzero(missing[index]))
                 repaired.append(
-                    Finding(items[index].where, f"{count} NaN or infinite pixels of {name} are now {nan_fill:g}.")
+                    Finding(items[int(index)].where, f"{count} NaN or infinite pixels of {name} are now {nan_fill:g}.")
                 )
             images[missing] = nan_fill
         bad |= pixel_problems(images)

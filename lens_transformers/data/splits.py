@@ -32,7 +32,7 @@ def content_hashes(dataset: Dataset) -> list[bytes]:
     hashes = []
     for batch in dataset.select_columns("image").with_format("numpy").iter(256):
         for image in batch["image"]:
-            hashes.append(hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest())
+            hashes.append(hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest())
     return hashes
 
 

@@ -60,13 +60,6 @@ class PairReader:
             raise ValueError(f"its partner {named(high_path)} cannot be read: {error.strerror or error}.") from error
         except ValueError as error:
             raise ValueError(f"its partner {named(high_path)}: {error}") from error
-        scale = high.shape[1] // low.shape[1]
-        if scale < 2 or high.shape != (low.shape[0], low.shape[1] * scale, low.shape[2] * scale):
-            raise ValueError(
-                f"its shape is {low.shape} and that of {named(os.path.basename(high_path))} {high.shape}: the "
-                "high-resolution image must have the same bands and a whole multiple, two or more, of the "
-                "low-resolution height and width."
-            )
         return {"image": low, "target": high}
 
 

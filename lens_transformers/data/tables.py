@@ -24,7 +24,7 @@ from datasets import (
 )
 
 from .folders import SPLIT_OF_NAME
-from .images import as_image, pixel_problems
+from .images import as_image, check_pair, pixel_problems
 from .pictures import read_picture
 from .reading import Item, RowSource, read_rows
 from .report import Finding, LoadReport, OnError, named
@@ -132,6 +132,8 @@ def stream_table(source: str | Path, split: str, task: Task, *, on_error: OnErro
     columns = _columns(stream.features, source, task)
     logger.info("%s: streamed rows, split %s, %d shards.", named(source), split, stream.num_shards)
     if _is_in_schema(stream.features, columns):
+        if "target" in columns:
+            _check_targets(stream.features, named(source))
         return stream.with_format("numpy").filter(
             _RowFilter(named(source), on_error), batched=True, batch_size=256, with_indices=True
         )
@@ -224,6 +226,8 @@ def _is_in_schema(features: Features, columns: Mapping[str, str]) -> bool:
 
 
 def _checked(dataset: Dataset, report: LoadReport, name: str, on_error: OnError) -> tuple[Dataset, LoadReport]:
+    if "target" in dataset.features:
+        _check_targets(dataset.features, name)
     dataset = dataset.with_format("numpy")
     images = [column for column in ("image", "target", "label") if column in dataset.features]
     for start, batch in _batches(dataset.select_columns(images)):
@@ -243,9 +247,15 @@ def _checked(dataset: Dataset, report: LoadReport, name: str, on_error: OnError)
     return dataset, report
 
 
+def _check_targets(features: Features, name: str) -> None:
+    try:
+        check_pair(features["image"].shape, features["target"].shape)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
 def _batches(dataset: Dataset) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-    for start, batch in zip(range(0, len(dataset), 256), dataset.iter(256), strict=True):
-        yield start, batch
+    yield from zip(range(0, len(dataset), 256), dataset.iter(256), strict=True)
 
 
 def _problems(batch: Mapping[str, np.ndarray]) -> dict[int, str]:

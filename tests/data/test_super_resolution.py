@@ -78,7 +78,7 @@ def test_two_files_of_one_number_are_refused(tmp_path):
 def test_a_wrong_ratio_is_refused_and_listed(high_shape, tmp_path):
     _save_pair(tmp_path, 0, LAYOUTS[1])
     _save_pair(tmp_path, 1, LAYOUTS[1], high_shape=high_shape)
-    with pytest.raises(ValueError, match=r"LR_01\.npy: its shape .*whole multiple, two or more"):
+    with pytest.raises(ValueError, match=r"LR_01\.npy: its image is .*whole multiple, two or more"):
         _load(tmp_path)
 
 
