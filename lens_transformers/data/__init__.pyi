@@ -1,3 +1,4 @@
+from .augmentation import LensAugmentation
 from .collator import LensDataCollator
 from .fits import FitsLayout
 from .loading import load_lensing_dataset
@@ -9,6 +10,7 @@ from .splits import find_duplicates, split_by_content
 __all__ = [
     "LABEL_NAMES",
     "FitsLayout",
+    "LensAugmentation",
     "LensDataCollator",
     "LoadReport",
     "find_duplicates",
