@@ -155,7 +155,7 @@ def _splits(source: str | Path, split: str, streaming: bool) -> Mapping[str, Any
         except Exception as error:  # datasets and the Hub raise many kinds
             first = str(error).strip().splitlines()[0]
             raise ValueError(
-                f"{source}: neither a folder here nor a dataset on the Hub that loads: {first}"
+                f"{source}: no folder here, and no dataset on the Hub that loads: {first}"
             ) from error
     elif any((folder / marker).is_file() for marker in _ARROW_MARKERS):
         loaded = load_from_disk(str(folder))
