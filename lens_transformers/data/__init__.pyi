@@ -4,6 +4,7 @@ from .fits import FitsLayout
 from .loading import load_lensing_dataset
 from .report import LoadReport
 from .schema import LABEL_NAMES, lens_features
+from .sharing import push_lensing_dataset, write_lensing_dataset
 from .simulated import simulate_dataset
 from .splits import find_duplicates, split_by_content
 
@@ -16,6 +17,8 @@ __all__ = [
     "find_duplicates",
     "lens_features",
     "load_lensing_dataset",
+    "push_lensing_dataset",
     "simulate_dataset",
     "split_by_content",
+    "write_lensing_dataset",
 ]

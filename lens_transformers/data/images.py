@@ -66,9 +66,10 @@ def pixel_problems(images: np.ndarray) -> dict[int, str]:
     # A NaN or an infinity anywhere shows in the extremes, which also tell a constant image.
     low, high = pixels.min(axis=1), pixels.max(axis=1)
     problems = {}
-    for index in np.flatnonzero(~np.isfinite(low) | ~np.isfinite(high)):
+    finite = np.isfinite(low) & np.isfinite(high)
+    for index in np.flatnonzero(~finite):
         bad = int(np.count_nonzero(~np.isfinite(pixels[index])))
         problems[int(index)] = f"{bad} pixels are NaN or infinite in float32; `nan_fill` would replace them."
-    for index in np.flatnonzero(low == high):
+    for index in np.flatnonzero(finite & (low == high)):
         problems[int(index)] = f"the image is constant: every pixel is {low[index]:g}."
     return problems

@@ -154,9 +154,7 @@ def _splits(source: str | Path, split: str, streaming: bool) -> Mapping[str, Any
             loaded: Any = load_dataset(str(source), streaming=streaming)
         except Exception as error:  # datasets and the Hub raise many kinds
             first = str(error).strip().splitlines()[0]
-            raise ValueError(
-                f"{source}: no folder here, and no dataset on the Hub that loads: {first}"
-            ) from error
+            raise ValueError(f"{source}: no folder here, and no dataset on the Hub that loads: {first}") from error
     elif any((folder / marker).is_file() for marker in _ARROW_MARKERS):
         loaded = load_from_disk(str(folder))
         if isinstance(loaded, Dataset):
