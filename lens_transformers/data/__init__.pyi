@@ -1,6 +1,24 @@
+from .augmentation import LensAugmentation
 from .collator import LensDataCollator
+from .fits import FitsLayout
 from .loading import load_lensing_dataset
+from .report import LoadReport
 from .schema import LABEL_NAMES, lens_features
+from .sharing import push_lensing_dataset, write_lensing_dataset
 from .simulated import simulate_dataset
+from .splits import find_duplicates, split_by_content
 
-__all__ = ["LABEL_NAMES", "LensDataCollator", "lens_features", "load_lensing_dataset", "simulate_dataset"]
+__all__ = [
+    "LABEL_NAMES",
+    "FitsLayout",
+    "LensAugmentation",
+    "LensDataCollator",
+    "LoadReport",
+    "find_duplicates",
+    "lens_features",
+    "load_lensing_dataset",
+    "push_lensing_dataset",
+    "simulate_dataset",
+    "split_by_content",
+    "write_lensing_dataset",
+]

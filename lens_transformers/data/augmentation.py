@@ -1,55 +1,223 @@
-"""Symmetries of the sky under which a lens keeps its class."""
+"""Random changes of lens images that keep their class: turns, shifts, blur and noise, in float and in batches."""
 
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 
-__all__ = ["Augmentation", "augment", "check_augmentation"]
+__all__ = ["AUGMENTATIONS", "Augmentation", "LensAugmentation", "check_augmentation", "sample_keys"]
 
-Augmentation = Literal["none", "half_turn", "dihedral"]
+Symmetries = Literal["none", "half_turn", "dihedral"]
+Augmentation = Literal["none", "half_turn", "dihedral", "continuous"]
+
+_SIGMA_OF_FWHM = 1 / math.sqrt(8 * math.log(2))
+# Where a Gaussian is cut off, in standard deviations.
+_KERNEL_REACH = 4
+
+
+@dataclass(frozen=True)
+class LensAugmentation:
+    """Draws a change for every image of a batch and applies it.
+
+    In this order: a symmetry; a rotation and shift, in one bicubic resampling in which the image is mirrored at its
+    border; blur; noise. Symmetries are exact; resampling smooths the noise of an image, so that it takes more than a
+    symmetry to be worth its cost.
+
+    An image and its target turn and shift alike about the same centre, whatever the ratio of their pixels. Blur and
+    noise worsen the image alone: the target stays what is true.
+
+    Args:
+        symmetries: `"dihedral"` draws from the eight flips and quarter turns. `"half_turn"` draws from the two that
+            keep every ellipticity and shear: where these are the same in all images, as in DeepLense's Models I to
+            III, a flip or a quarter turn shows the network lenses that its test set does not have.
+        rotate: Whether to rotate by any angle as well.
+        max_shift: Largest shift along each axis, in pixels of the image.
+        max_psf_fwhm: Largest full width at half maximum of a Gaussian blur, in pixels.
+        noise_std: Standard deviation of Gaussian noise, in the image's flux unit: one number, or one a band.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    symmetries: Symmetries = "dihedral"
+    rotate: bool = False
+    max_shift: float = 0.0
+    max_psf_fwhm: float = 0.0
+    noise_std: float | tuple[float, ...] = 0.0
+
+    def __post_init__(self):
+        if self.symmetries not in get_args(Symmetries):
+            raise ValueError(f"symmetries must be one of {', '.join(get_args(Symmetries))}, got {self.symmetries!r}.")
+        for name in ("max_shift", "max_psf_fwhm"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be a number of pixels, at least 0, got {getattr(self, name)}.")
+        if not all(0 <= std < math.inf for std in np.atleast_1d(self.noise_std)):
+            raise ValueError(f"noise_std must be at least 0, got {self.noise_std}.")
+
+    def __call__(
+        self, images: torch.Tensor, targets: torch.Tensor | None = None, *, keys: Sequence[int]
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Changes a batch, on the device where it is.
+
+        Args:
+            images: `(batch, bands, height, width)`.
+            targets: The images in high resolution, or `None`.
+            keys: A number below 2**64 for each image, as of `sample_keys`: the same key draws the same change,
+                whatever the batch, the device and the number of workers.
+
+        Returns:
+            The changed images and targets; the given ones stay as they are.
+
+        Raises:
+            ValueError: If a quarter turn meets images that are not square, or `noise_std` has another number of bands.
+        """
+        if len(keys) != len(images):
+            raise ValueError(f"keys must be one an image, got {len(keys)} for {len(images)} images.")
+        if self.symmetries == "dihedral" and images.shape[-2] != images.shape[-1]:
+            raise ValueError(f"augmentation 'dihedral' turns square images only, got shape {tuple(images.shape[1:])}.")
+        generators = [np.random.Generator(np.random.Philox(key=int(key))) for key in keys]
+        # Drawn in any case, so that one setting does not change what another one draws.
+        draws = torch.from_numpy(np.stack([generator.random(6) for generator in generators]))
+        turns, flips = (4 * draws[:, 0]).long(), draws[:, 1] < 0.5
+        if self.symmetries == "half_turn":
+            turns, flips = 2 * (turns // 2), torch.zeros_like(flips)
+        angles = 2 * math.pi * draws[:, 2] * self.rotate
+        shifts = self.max_shift * (2 * draws[:, 3:5] - 1)
+
+        size = images.shape[-2:]
+
+        def moved(batch: torch.Tensor) -> torch.Tensor:
+            if self.symmetries != "none":
+                batch = turned(batch, turns, flips)
+            if self.rotate or self.max_shift:
+                batch = resampled(batch, angles, shifts, size)
+            return batch
+
+        images, targets = moved(images), None if targets is None else moved(targets)
+        if self.max_psf_fwhm:
+            images = blurred(images, self.max_psf_fwhm * draws[:, 5], self.max_psf_fwhm)
+        if np.any(self.noise_std):
+            images = images + self._noise(images, generators)
+        return images, targets
+
+    def _noise(self, images: torch.Tensor, generators: list[np.random.Generator]) -> torch.Tensor:
+        stds = np.atleast_1d(np.asarray(self.noise_std, dtype=np.float32))
+        if len(stds) not in (1, images.shape[1]):
+            raise ValueError(f"noise_std has {len(stds)} bands, the images have {images.shape[1]}.")
+        shape = tuple(images.shape[1:])
+        # Drawn on the CPU, where it is the same for every device.
+        noise = np.stack([generator.standard_normal(shape, dtype=np.float32) for generator in generators])
+        return torch.from_numpy(noise * stds[:, None, None]).to(images)
+
+
+# By the names that the training scripts know.
+AUGMENTATIONS = {
+    "none": None,
+    "half_turn": LensAugmentation("half_turn"),
+    "dihedral": LensAugmentation("dihedral"),
+    "continuous": LensAugmentation("dihedral", rotate=True, max_shift=0.5),
+}
 
 
 def check_augmentation(augmentation: str) -> None:
-    """Raises ValueError if `augmentation` is not known."""
-    if augmentation not in get_args(Augmentation):
-        raise ValueError(f"augmentation must be one of {', '.join(get_args(Augmentation))}, got {augmentation!r}.")
+    """Raises ValueError if `augmentation` is not the name of one."""
+    if augmentation not in AUGMENTATIONS:
+        raise ValueError(f"augmentation must be one of {', '.join(AUGMENTATIONS)}, got {augmentation!r}.")
 
 
-def augment(images: list[np.ndarray], augmentation: Augmentation) -> list[np.ndarray]:
-    """Applies one random symmetry, drawn from torch's global generator, to all images of one row alike.
-
-    `"dihedral"` draws from the eight flips and quarter turns. `"half_turn"` draws from the two that keep every
-    ellipticity and shear: where these are the same in all images, as in DeepLense's Models I to III, a flip or a
-    quarter turn shows the network lenses that its test set does not have.
+def sample_keys(images: np.ndarray, seed: int, epoch: int) -> list[int]:
+    """A key for each image, from its pixels, the seed and the epoch: it needs no index, so streams have it too.
 
     Args:
-        images: Arrays `(bands, height, width)` of one row, as a low- and a high-resolution image.
-        augmentation: The group of symmetries.
+        images: `(batch, bands, height, width)`.
+        seed: Seed of the run.
+        epoch: The epoch; each has keys of its own.
 
     Returns:
-        The images, each turned or flipped in the same way.
-
-    Raises:
-        ValueError: If `"dihedral"` meets an image that is not square.
+        Numbers below 2**64.
     """
-    if augmentation == "none":
-        return images
-    if augmentation == "half_turn":
-        quarter_turns, flip = 2 * _draw(2), False
-    else:
-        quarter_turns, flip = _draw(4), bool(_draw(2))
-        for image in images:
-            if image.shape[-2] != image.shape[-1]:
-                raise ValueError(f"augmentation 'dihedral' turns square images only, got shape {image.shape}.")
-    return [_transformed(image, quarter_turns, flip) for image in images]
+    key = seed.to_bytes(16, "little", signed=True) + epoch.to_bytes(8, "little")
+    hashes = (hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=8, key=key) for image in images)
+    return [int.from_bytes(each.digest(), "little") for each in hashes]
 
 
-def _draw(choices: int) -> int:
-    return int(torch.randint(choices, ()))
+def turned(images: torch.Tensor, quarter_turns: torch.Tensor, flips: torch.Tensor) -> torch.Tensor:
+    """Turns each image by its number of quarter turns, then flips it left to right where `flips` says so."""
+    result = torch.empty_like(images, memory_format=torch.contiguous_format)
+    for turn in range(4):
+        for flip in (False, True):
+            chosen = torch.nonzero((quarter_turns == turn) & (flips == flip)).flatten().to(images.device)
+            if len(chosen):
+                part = torch.rot90(images[chosen], turn, (-2, -1))
+                result[chosen] = part.flip(-1) if flip else part
+    return result
 
 
-def _transformed(image: np.ndarray, quarter_turns: int, flip: bool) -> np.ndarray:
-    turned = np.rot90(image, quarter_turns, axes=(-2, -1))
-    return np.ascontiguousarray(turned[..., ::-1] if flip else turned)
+def resampled(images: torch.Tensor, angles: torch.Tensor, shifts: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """Rotates images about their centre, counter-clockwise as `torch.rot90`, and shifts them, by bicubic resampling.
+
+    The cubic is the one of Keys 1981 with a = -1/2, which moves a source by exactly the shift asked for. That of
+    `torch.nn.functional.grid_sample`, a = -3/4, moves it by up to 0.04 pixels too little or too much, and so an image
+    and its target by different amounts.
+
+    Args:
+        images: `(batch, bands, height, width)`.
+        angles: `(batch,)`, in radians.
+        shifts: `(batch, 2)`, towards larger x and y, in pixels of an image of `size`.
+        size: `(height, width)` of the image that shifts are measured in; of another resolution than `images` or not.
+
+    Returns:
+        The images, mirrored where they reach past their border.
+    """
+    height, width = images.shape[-2:]
+    scale = torch.tensor([width / size[1], height / size[0]])
+    shift_x, shift_y = (shifts * scale).float().to(images.device).T[..., None, None]
+    cos, sin = (part.float().to(images.device)[:, None, None] for part in (torch.cos(angles), torch.sin(angles)))
+    x = torch.arange(width, device=images.device) - (width - 1) / 2 - shift_x
+    y = torch.arange(height, device=images.device)[:, None] - (height - 1) / 2 - shift_y
+    columns = _fetches(cos * x - sin * y + (width - 1) / 2, width)
+    rows = _fetches(sin * x + cos * y + (height - 1) / 2, height)
+    result = torch.zeros_like(images)
+    for row, row_weight in rows:
+        for column, column_weight in columns:
+            grid = torch.stack([column, row], dim=-1)
+            sample = F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+            result.addcmul_(sample, (row_weight * column_weight)[:, None])
+    return result
+
+
+def _fetches(places: torch.Tensor, length: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Where to sample linearly along an axis, from -1 to 1, and with which weights, to interpolate by the cubic.
+
+    The two middle ones of its four pixels, whose weights are positive, are had by one sample between them.
+    """
+    first = places.floor()
+    t = places - first
+    before = ((-0.5 * t + 1) * t - 0.5) * t
+    right = ((-1.5 * t + 2) * t + 0.5) * t
+    after = (0.5 * t - 0.5) * t * t
+    middle = 1 - before - after
+    samples = [(first - 1, before), (first + right / middle, middle), (first + 2, after)]
+    return [((2 * place + 1) / length - 1, weight) for place, weight in samples]
+
+
+def blurred(images: torch.Tensor, fwhms: torch.Tensor, max_fwhm: float) -> torch.Tensor:
+    """Convolves each image with a Gaussian of its own width, in pixels; the sum of the pixels of a source stays."""
+    batch, bands, height, width = images.shape
+    reach = min(math.ceil(_KERNEL_REACH * _SIGMA_OF_FWHM * max_fwhm), height - 1, width - 1)
+    distance = torch.arange(-reach, reach + 1, dtype=torch.float64)
+    sigmas = (_SIGMA_OF_FWHM * fwhms).clamp(min=1e-3)  # of no width, a Gaussian is one pixel
+    kernels = torch.exp(-0.5 * (distance / sigmas[:, None]) ** 2)
+    kernels = (kernels / kernels.sum(1, keepdim=True)).to(images).repeat_interleave(bands, 0)
+    stack = F.pad(images, (reach, reach, reach, reach), mode="reflect").reshape(
+        1, batch * bands, height + 2 * reach, -1
+    )
+    stack = F.conv2d(stack, kernels[:, None, None, :], groups=batch * bands)
+    stack = F.conv2d(stack, kernels[:, None, :, None], groups=batch * bands)
+    return stack.reshape(images.shape)

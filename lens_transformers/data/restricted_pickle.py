@@ -29,12 +29,11 @@ _OPCODES = {
 # fmt: on
 
 
-def load_restricted_pickle(data: bytes, name: str) -> Any:
+def load_restricted_pickle(data: bytes) -> Any:
     """Loads a pickle made of NumPy arrays, NumPy scalars and Python numbers.
 
     Args:
         data: The pickle.
-        name: What to call it in an error, as a rule the file's path.
 
     Returns:
         The object; of an object array, an array of dtype object whose items are numbers and numeric arrays.
@@ -46,7 +45,7 @@ def load_restricted_pickle(data: bytes, name: str) -> Any:
         _check_opcodes(data)
         return _built(_StandInUnpickler(io.BytesIO(data)).load())
     except Exception as error:  # a hostile pickle can make the unpickler raise anything
-        raise ValueError(f"{name}: refused its pickle, which is not only arrays and numbers: {error}") from error
+        raise ValueError(f"refused its pickle, which is not only arrays and numbers: {error}") from error
 
 
 def _check_opcodes(data: bytes) -> None:

@@ -42,7 +42,7 @@ def write_dataset_card(folder: str | Path, repo_id: str | None = None) -> Path:
     )
     text = (
         environment()
-        .get_template("dataset.md")
+        .get_template("simulated_dataset.md")
         .render(
             name=(repo_id or folder.resolve().name).rpartition("/")[2],
             source=repo_id or folder.resolve().name,

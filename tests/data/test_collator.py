@@ -102,7 +102,9 @@ def test_a_quarter_turn_of_an_oblong_image_is_refused():
 def test_wrong_arguments_and_rows_are_named():
     with pytest.raises(ValueError, match="task must be one of .*, got 'sr'"):
         LensDataCollator(_processor, "sr")
-    with pytest.raises(ValueError, match="augmentation must be one of none, half_turn, dihedral, got 'flip'"):
+    with pytest.raises(
+        ValueError, match="augmentation must be one of none, half_turn, dihedral, continuous, got 'flip'"
+    ):
         LensDataCollator(_processor, "pretraining", "flip")
     rows = _rows(_dataset().remove_columns("label"))
     with pytest.raises(ValueError, match="needs a column 'label'; the rows have image, target"):

@@ -87,7 +87,7 @@ def test_an_undivided_folder_is_never_passed_off_as_a_test_split(tmp_path):
 
 
 def test_rows_cross_the_boundary_of_a_chunk(tmp_path, monkeypatch):
-    monkeypatch.setattr("lens_transformers.data.deeplense.ROWS_PER_CHUNK", 4)
+    monkeypatch.setattr("lens_transformers.data.reading.ROWS_PER_CHUNK", 4)
     _save_classes(tmp_path, per_class=3)
     dataset = load_lensing_dataset(tmp_path)
     assert _seeds(dataset) == [0, 1, 2, 10, 11, 12, 20, 21, 22]

@@ -54,7 +54,6 @@ def test_an_object_array_gives_image_and_mass(mass, tmp_path):
         (np.zeros((0, 64)), r"shape \(0, 64\) is no image"),
         (np.zeros((8, 8), complex), "pixels must be real numbers, got dtype complex128"),
         (np.full((8, 8), "a"), "pixels must be real numbers, got dtype <U1"),
-        (np.full((8, 8), np.nan), "64 pixels are NaN or infinite"),
         (_objects(np.zeros(64), 1e-23), "a single row of pixels"),
         (_objects(np.zeros((8, 8)), -1e-23), "axion mass .* must be a positive number of eV"),
         (_objects(np.zeros((8, 8)), np.zeros(2)), "axion mass .* must be a positive number of eV"),
@@ -64,9 +63,8 @@ def test_an_object_array_gives_image_and_mass(mass, tmp_path):
 )
 def test_what_is_no_lens_image_is_refused_by_name(array, message, tmp_path):
     path = _save(tmp_path / "bad one.npy", array)
-    with pytest.raises(ValueError, match=message) as error:
+    with pytest.raises(ValueError, match=message):
         read_lens_npy(path)
-    assert str(error.value).startswith(f"{path}: ")
 
 
 @pytest.mark.parametrize(
@@ -82,9 +80,8 @@ def test_what_is_no_lens_image_is_refused_by_name(array, message, tmp_path):
 def test_a_file_that_is_no_npy_is_refused_by_name(content, message, tmp_path):
     path = tmp_path / "text.npy"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=message) as error:
+    with pytest.raises(ValueError, match=message):
         read_lens_npy(path)
-    assert str(path) in str(error.value)
 
 
 def test_a_truncated_file_is_refused(tmp_path):
@@ -99,5 +96,5 @@ def test_a_hostile_header_is_refused_before_anything_is_allocated(shape, tmp_pat
     path = tmp_path / "bomb.npy"
     header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
     path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(512))
-    with pytest.raises(ValueError, match=r"bomb\.npy: (its header promises|named \.npy but not)"):
+    with pytest.raises(ValueError, match=r"^(its header promises|named \.npy but not)"):
         read_lens_npy(path)

@@ -46,7 +46,7 @@ def _global(module, name):
 def test_arrays_and_scalars_come_back_as_they_were(protocol):
     image = np.random.default_rng(0).random((4, 5))
     items = [image, np.asfortranarray(image), image.astype(">f4"), np.float32(0.5), 1e-23, 3, np.arange(3), True]
-    loaded = load_restricted_pickle(pickle.dumps(_objects(*items), protocol=protocol), "x.npy")
+    loaded = load_restricted_pickle(pickle.dumps(_objects(*items), protocol=protocol))
     assert loaded.dtype == object
     for item, expected in zip(loaded, items, strict=True):
         np.testing.assert_array_equal(item, expected)
@@ -55,7 +55,7 @@ def test_arrays_and_scalars_come_back_as_they_were(protocol):
 
 def test_the_core_module_of_numpy_1_is_known():
     data = pickle.dumps(_objects(np.eye(3), 1e-23), protocol=3).replace(b"numpy._core", b"numpy.core")
-    np.testing.assert_array_equal(load_restricted_pickle(data, "x.npy")[0], np.eye(3))
+    np.testing.assert_array_equal(load_restricted_pickle(data)[0], np.eye(3))
 
 
 _FLOAT64 = np.dtype("f8")
@@ -97,8 +97,8 @@ def _fill(item, marker):
 def test_a_hostile_pickle_is_refused_unrun_and_the_file_is_named(kind, protocol, tmp_path):
     marker = tmp_path / "marker"
     data = pickle.dumps(_fill(_HOSTILE[kind], str(marker)), protocol=protocol)
-    with pytest.raises(ValueError, match=r"stranger\.npy: refused its pickle"):
-        load_restricted_pickle(data, "stranger.npy")
+    with pytest.raises(ValueError, match=r"^refused its pickle"):
+        load_restricted_pickle(data)
     assert not marker.exists()
 
 
@@ -130,8 +130,8 @@ _HOSTILE_OPCODES = {
 
 @pytest.mark.parametrize("kind", _HOSTILE_OPCODES)
 def test_hostile_opcodes_are_refused(kind):
-    with pytest.raises(ValueError, match=r"stranger\.npy: refused its pickle"):
-        load_restricted_pickle(_HOSTILE_OPCODES[kind], "stranger.npy")
+    with pytest.raises(ValueError, match=r"^refused its pickle"):
+        load_restricted_pickle(_HOSTILE_OPCODES[kind])
 
 
 @pytest.mark.parametrize(
@@ -145,27 +145,27 @@ def test_hostile_opcodes_are_refused(kind):
 )
 def test_what_numpy_does_not_write_is_refused_before_anything_is_executed(kind, message):
     with pytest.raises(ValueError, match=message):
-        load_restricted_pickle(_HOSTILE_OPCODES[kind], "stranger.npy")
+        load_restricted_pickle(_HOSTILE_OPCODES[kind])
 
 
 def test_an_object_array_that_contains_itself_is_refused():
     array = _objects(np.eye(3), None)
     array[1] = array
     with pytest.raises(ValueError, match="refused its pickle"):
-        load_restricted_pickle(pickle.dumps(array, protocol=4), "stranger.npy")
+        load_restricted_pickle(pickle.dumps(array, protocol=4))
 
 
 def test_refused_pickles_leave_the_stand_ins_as_they_were():
     good = pickle.dumps(_objects(np.eye(3), 1e-23), protocol=4)
     for data in _HOSTILE_OPCODES.values():
         with pytest.raises(ValueError, match="refused"):
-            load_restricted_pickle(data, "stranger.npy")
-    np.testing.assert_array_equal(load_restricted_pickle(good, "x.npy")[0], np.eye(3))
+            load_restricted_pickle(data)
+    np.testing.assert_array_equal(load_restricted_pickle(good)[0], np.eye(3))
 
 
 def test_nothing_is_imported_for_a_refused_pickle():
     with pytest.raises(ValueError, match=r"it asks for turtle\.Turtle"):
-        load_restricted_pickle(b"\x80\x03" + _global("turtle", "Turtle") + b".", "stranger.npy")
+        load_restricted_pickle(b"\x80\x03" + _global("turtle", "Turtle") + b".")
     assert "turtle" not in sys.modules
 
 

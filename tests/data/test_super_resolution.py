@@ -12,10 +12,12 @@ def _save_pair(folder, i, layout, low_shape=(4, 5), high_shape=(8, 10)):
     _save(folder, "HR", i, layout, high_shape)
 
 
-def _save(folder, resolution, i, layout=LAYOUTS[1], shape=(4, 5), value=None):
+def _save(folder, resolution, i, layout=LAYOUTS[1], shape=(4, 5)):
     path = folder / layout.format(resolution=resolution, i=i)
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.save(path, np.full(shape, i if value is None else value, dtype=np.float32))
+    image = np.full(shape, i, dtype=np.float32)
+    image[..., -1, -1] += 1  # a constant image is refused
+    np.save(path, image)
 
 
 def _load(folder, split="train"):
@@ -76,14 +78,14 @@ def test_two_files_of_one_number_are_refused(tmp_path):
 def test_a_wrong_ratio_is_refused_and_listed(high_shape, tmp_path):
     _save_pair(tmp_path, 0, LAYOUTS[1])
     _save_pair(tmp_path, 1, LAYOUTS[1], high_shape=high_shape)
-    with pytest.raises(ValueError, match=r"whole multiple, two or more.* 1 pairs are not so, first LR_01\.npy"):
+    with pytest.raises(ValueError, match=r"LR_01\.npy: its image is .*whole multiple, two or more"):
         _load(tmp_path)
 
 
 def test_pairs_of_another_size_are_refused(tmp_path):
     _save_pair(tmp_path, 0, LAYOUTS[1])
     _save_pair(tmp_path, 1, LAYOUTS[1], low_shape=(5, 5), high_shape=(10, 10))
-    with pytest.raises(ValueError, match=r"all pairs of a set have the sizes of LR_00\.npy.*first LR_01\.npy"):
+    with pytest.raises(ValueError, match=r"LR_01\.npy: shape \(1, 5, 5\) .* differs from \(1, 4, 5\) of .*LR_00\.npy"):
         _load(tmp_path)
 
 

@@ -1,0 +1,224 @@
+"""Sets that come as arrays in one file: HDF5 and `.npz`."""
+
+import functools
+import os
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from .folders import SPLIT_OF_NAME, count_classes, files_in, folders_in, suffix_of
+from .images import as_image, check_real
+from .npy import read_npy_bytes
+from .reading import Item, RowSource
+from .report import named
+from .schema import CLASS_OF_SPELLING, class_of
+
+
+__all__ = ["CONTAINER_SUFFIXES", "ContainerReader", "containers_source"]
+
+CONTAINER_SUFFIXES = (".npz", ".h5", ".hdf5", ".hdf")
+
+_COLUMN_OF_KEY = {
+    **dict.fromkeys(("image", "images", "img", "x", "data", "arr_0", "lr", "low_resolution"), "image"),
+    **dict.fromkeys(("target", "targets", "hr", "high_resolution"), "target"),
+    **dict.fromkeys(("label", "labels", "y", "class", "classes", "arr_1"), "label"),
+}
+
+
+def containers_source(source: Path, split: str, *, task: str) -> RowSource:
+    """Recognises one HDF5 or `.npz` file, or a folder of them.
+
+    Arrays are found by name: images under `image`, `images`, `x`, `data` or `lr`, targets under `target` or `hr`,
+    labels under `label`, `labels` or `y`; or the images of one class under its name. A split stands in the name
+    of the array (`x_train`, `test/images`), of the file (`train.npz`) or of its folder. Other arrays of one number an
+    image become columns. Images are `(images, height, width)`, `(images, bands, height, width)` or
+    `(images, height, width, bands)`.
+
+    Args:
+        source: The file or folder.
+        split: One of `data.folders.SPLITS`. A set that is not divided is all `"train"`.
+        task: The task that the rows are for.
+
+    Returns:
+        The rows, in the order of files and arrays.
+
+    Raises:
+        ValueError: If a file is damaged or holds no images, or the split or a class is missing.
+    """
+    groups = [group for path, file_split in _container_files(source) for group in _groups(path, file_split)]
+    there = {group.split or "train" for group in groups}
+    chosen = [group for group in groups if split in (group.split or "train", "all")]
+    if not chosen:
+        raise ValueError(f"{named(source)} has no {split!r} split; it has {', '.join(sorted(there))}.")
+    items = [item for group in chosen for item in group.items()]
+    if task == "super_resolution" and not all("target" in group.keys for group in chosen):
+        raise ValueError(f"{named(source)}: task super_resolution needs arrays lr and hr, or image and target.")
+    counts = count_classes(
+        (item.label for item in items),
+        source,
+        split,
+        task == "classification",
+    )
+    names = sorted({name for group in chosen for name in group.parameters})
+    return RowSource(
+        f"{named(source)}: arrays of HDF5 or .npz files, split {split}: {counts}.",
+        items,
+        ContainerReader(),
+        dict.fromkeys(names, "float64"),
+        dict.fromkeys(sorted(name for group in groups for name in group.not_read), 1),
+    )
+
+
+@dataclass(frozen=True)
+class ContainerReader:
+    """Reads an item's row of the arrays in its file."""
+
+    def __call__(self, item: Item) -> dict[str, Any]:
+        """Gives the columns that the item's details name arrays for."""
+        row: dict[str, Any] = {}
+        for column, key in dict(item.details)["keys"]:
+            array = _array(item.paths[0], key)
+            row[column] = _as_bands_first(array[item.row])
+        return row
+
+
+@dataclass
+class _Group:
+    """The arrays of one file that belong together."""
+
+    path: str
+    split: str | None
+    label: str | None
+    keys: dict[str, str]
+    labels: list
+    parameters: dict[str, np.ndarray]
+    not_read: list[str]
+
+    def items(self) -> Iterator[Item]:
+        images = tuple((column, key) for column, key in self.keys.items())
+        for row in range(len(_array(self.path, self.keys["image"]))):
+            label = self.labels[row] if self.labels else self.label
+            numbers = tuple((name, float(values[row])) for name, values in self.parameters.items())
+            yield Item((self.path,), label, row, (("keys", images), *numbers))
+
+
+def _container_files(source: Path) -> list[tuple[str, str | None]]:
+    if source.is_file():
+        return [(str(source), None)]
+    folders = [source, *folders_in(source)]
+    files = []
+    for folder in folders:
+        of_folder = SPLIT_OF_NAME.get(folder.name.lower()) if folder != source else None
+        for path in files_in(folder, CONTAINER_SUFFIXES):
+            words = re.split(r"[_\-. ]+", Path(path).stem.lower())
+            of_file = next((SPLIT_OF_NAME[word] for word in words if word in SPLIT_OF_NAME), None)
+            files.append((path, of_folder or of_file))
+    return files
+
+
+def _groups(path: str, file_split: str | None) -> list[_Group]:
+    """Sorts the arrays of a file by what their names say."""
+    groups: dict[tuple, _Group] = {}
+    others: dict[str | None, list[tuple[str, str]]] = {}
+    label_keys: dict[str | None, str] = {}
+    try:
+        keys = _keys(path)
+    except OSError as error:
+        raise ValueError(f"{named(path)}: {_damage(error)}") from error
+    except (zipfile.BadZipFile, ValueError) as error:
+        raise ValueError(f"{named(path)}: damaged or empty: {error}") from error
+    for key in keys:
+        words = [word for word in re.split(r"[/_\-. ]+", key.lower()) if word]
+        split = next((SPLIT_OF_NAME[word] for word in words if word in SPLIT_OF_NAME), file_split)
+        name = "_".join(word for word in words if word not in SPLIT_OF_NAME)
+        column = _COLUMN_OF_KEY.get(name)
+        if name in CLASS_OF_SPELLING:
+            groups[split, name] = _Group(path, split, class_of(name), {"image": key}, [], {}, [])
+        elif column == "label":
+            label_keys[split] = key
+        elif column:
+            groups.setdefault((split, ""), _Group(path, split, _class_in(path), {}, [], {}, [])).keys[column] = key
+        else:
+            others.setdefault(split, []).append((name, key))
+    complete = [group for group in groups.values() if "image" in group.keys]
+    if not complete:
+        raise ValueError(
+            f"{named(path)}: no array of images; expected one named image, images, x, data or lr, or one a class, "
+            f"got {', '.join(keys) or 'no arrays'}."
+        )
+    for group in complete:
+        _add_columns(group, label_keys.get(group.split), others.get(group.split, []))
+    return complete
+
+
+def _add_columns(group: _Group, label_key: str | None, others: list[tuple[str, str]]) -> None:
+    try:
+        arrays = {column: _array(group.path, key) for column, key in group.keys.items()}
+        lengths = {column: len(array) for column, array in arrays.items()}
+        for array in arrays.values():
+            check_real(array.dtype)
+            if len(array.shape) not in (3, 4):
+                raise ValueError(f"an array of images has 3 or 4 axes, got shape {array.shape}.")
+        if label_key and not group.label:
+            group.labels = list(_array(group.path, label_key)[()])
+            lengths["label"] = len(group.labels)
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"its arrays differ in length: {lengths}.")
+        for name, key in others:
+            values = _array(group.path, key)
+            if values.shape == (lengths["image"],) and values.dtype.kind in "iuf":
+                group.parameters[name] = np.asarray(values[()], dtype=np.float64)
+            else:
+                group.not_read.append(key)
+    except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{named(group.path)}: {error}") from error
+
+
+def _class_in(path: str) -> str | None:
+    for name in (Path(path).stem.lower(), Path(path).parent.name.lower()):
+        for spelling in (name, re.split(r"[\-. ]|_(?=\d)", name)[0]):
+            if spelling in CLASS_OF_SPELLING:
+                return CLASS_OF_SPELLING[spelling]
+    return None
+
+
+def _keys(path: str) -> list[str]:
+    if suffix_of(path) == ".npz":
+        with zipfile.ZipFile(path) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist()]
+    found: list[str] = []
+    with h5py.File(path, "r") as file:
+        file.visititems(lambda name, node: found.append(name) if isinstance(node, h5py.Dataset) else None)
+    return found
+
+
+def _array(path: str, key: str) -> Any:
+    return _opened_array(path, key, os.stat(path).st_mtime_ns, os.getpid())
+
+
+# An array is read or opened once a process: `process` keeps a forked process from its parent's open HDF5 file.
+@functools.lru_cache(maxsize=8)
+def _opened_array(path: str, key: str, time: int, process: int) -> Any:
+    if suffix_of(path) == ".npz":
+        with zipfile.ZipFile(path) as archive:
+            return read_npy_bytes(archive.read(f"{key}.npy"))
+    return h5py.File(path, "r")[key]
+
+
+def _as_bands_first(image: np.ndarray) -> np.ndarray:
+    if image.ndim == 3 and image.shape[2] < min(image.shape[:2]) and image.shape[0] > 4:
+        image = np.moveaxis(image, -1, 0)
+    return as_image(image)
+
+
+def _damage(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError | PermissionError):
+        return f"cannot be read: {error.strerror}."
+    return f"named as HDF5 or .npz but damaged or no such file: {error}"
