@@ -1,5 +1,6 @@
 """Distances, and the Einstein radius of a mass, in the flat LCDM cosmology of the official simulations."""
 
+import math
 from functools import lru_cache
 
 import astropy.units as u
@@ -7,7 +8,7 @@ from astropy.constants import G, c
 from astropy.cosmology import FlatLambdaCDM
 
 
-__all__ = ["convention_deflection_scale", "einstein_area_per_mass"]
+__all__ = ["convention_deflection_scale", "einstein_area_per_mass", "nfw_scale", "velocity_dispersion_radius"]
 
 COSMOLOGY = FlatLambdaCDM(H0=70, Om0=0.3, Ob0=0.05)
 
@@ -45,3 +46,18 @@ def convention_deflection_scale(z_lens: float, z_source: float, z_convention: fl
     """
     lens, source, convention = (COSMOLOGY.comoving_distance(z).value for z in (z_lens, z_source, z_convention))
     return (1 - lens / source) / (1 - lens / convention)
+
+
+@lru_cache
+def velocity_dispersion_radius(z_lens: float, z_source: float) -> float:
+    """The Einstein radius of an isothermal lens of 1 km/s, in arcsec; it grows with the square of the dispersion."""
+    lens, source = (COSMOLOGY.comoving_distance(z).value for z in (z_lens, z_source))
+    return 4 * math.pi / c.to_value(u.km / u.s) ** 2 * (1 - lens / source) * u.rad.to(u.arcsec)
+
+
+@lru_cache
+def nfw_scale(z_lens: float) -> float:
+    """The radius r200 of an NFW halo of one solar mass, in arcsec; it grows with the cube root of M200."""
+    density = 200 * COSMOLOGY.critical_density(z_lens).to_value(u.M_sun / u.Mpc**3)
+    radius = (3 / (4 * math.pi * density)) ** (1 / 3)
+    return radius / COSMOLOGY.angular_diameter_distance(z_lens).to_value(u.Mpc) * u.rad.to(u.arcsec)
