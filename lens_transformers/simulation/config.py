@@ -33,6 +33,9 @@ __all__ = [
 
 ANGLE = (-2 * np.pi, 2 * np.pi)
 
+# Of lensed galaxies that present surveys find; magnification makes their arcs two magnitudes brighter.
+SOURCE_MAGNITUDE = Uniform(21.5, 23.5)
+
 
 @dataclass(frozen=True)
 class MainLens:
@@ -372,7 +375,7 @@ class LensSimulationConfig:
         return 25.0 if self.detector is None else self.detector.zero_point_mag
 
     def observed_by(
-        self, instrument: str, source_magnitude: Distribution = Uniform(21.5, 23.5)
+        self, instrument: str, source_magnitude: Distribution = SOURCE_MAGNITUDE
     ) -> "LensSimulationConfig":
         """The same scenes through an instrument of `INSTRUMENTS`, with its noise, in its electrons per second.
 

@@ -116,15 +116,22 @@ def poisson_expansion(mean: torch.Tensor, normal: torch.Tensor) -> torch.Tensor:
 
 
 def _small_counts(mean: torch.Tensor, normal: torch.Tensor) -> torch.Tensor:
-    # In float32 the distribution function of a rare high normal number would round to 1, a level never reached.
-    mean = mean.double()
-    level, probability = torch.special.ndtr(normal.double()), torch.exp(-mean)
-    cumulative, counts = probability.clone(), torch.zeros_like(mean)
+    # Only the smaller tail keeps its digits in float32; the sums need float64, where the levels of rare high numbers
+    # do not round to 1, which would never be reached.
+    tail = torch.special.ndtr(-normal.abs()).double()
+    mean, counts = mean.double(), torch.zeros_like(mean)
+    level, probability = torch.where(normal > 0, 1 - tail, tail), torch.exp(-mean)
+    left = torch.nonzero(probability < level)[:, 0]
+    # What follows is adding and multiplying, which rounds alike wherever in an array a value stands.
+    mean, level, probability = mean[left], level[left], probability[left]
+    cumulative = probability.clone()
     for count in range(1, _LARGEST_SMALL_COUNT):
-        above = cumulative < level
-        if not above.any():
+        if not len(left):
             break
-        counts += above
-        probability *= mean / count
-        cumulative += probability
-    return counts.float()
+        counts[left] = count
+        probability = probability * mean / count
+        cumulative = cumulative + probability
+        still = torch.nonzero(cumulative < level)[:, 0]
+        left, mean, level = left[still], mean[still], level[still]
+        probability, cumulative = probability[still], cumulative[still]
+    return counts

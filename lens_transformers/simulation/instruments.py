@@ -1,7 +1,7 @@
 """Telescopes: pixels, point-spread function and detector, and the instruments known by name.
 
-The numbers are pinned here, so that a new release of another library changes no image: lenstronomy 1.14, for one, moved
-its zero point of Euclid VIS from 24.0 to 25.72, which is 4.9 times the counts.
+The numbers are pinned here, so that a new release of another library changes no image: lenstronomy 1.14, for one,
+moved its zero point of Euclid VIS from 24.0 to 25.72, which is 4.9 times the counts.
 """
 
 import difflib
@@ -50,9 +50,7 @@ class Instrument:
             psf_moffat_beta=(1.01, 100.0),
         )
         if self.psf_fits is not None and (self.psf_fwhm_arcsec or self.psf_moffat_beta is not None):
-            raise ValueError(
-                "instrument.psf_fits needs psf_fwhm_arcsec of 0 and no psf_moffat_beta: it replaces both."
-            )
+            raise ValueError("instrument.psf_fits needs psf_fwhm_arcsec 0 and no psf_moffat_beta: it replaces both.")
         if self.psf_moffat_beta is not None and not self.psf_fwhm_arcsec:
             raise ValueError("instrument.psf_moffat_beta needs a psf_fwhm_arcsec above 0.")
 
@@ -136,7 +134,7 @@ INSTRUMENTS = {
         Detector(15.0, 27.79, num_exposures=460, gain_e_per_adu=2.3, read_noise_e=10.0, sky_mag_per_arcsec2=20.48),
     ),
     # lenstronomy 1.14.2, JWST(band="F200W"): one hour. The width is the wavelength over the mirror's diameter, as in
-    # the NIRCam documentation of STScI. The sky there, 29.52, can only be that of a pixel; this is the same an arcsec^2.
+    # the NIRCam documentation of STScI. The sky there, 29.52, can only be that of a pixel: per arcsec^2 it is 21.98.
     "jwst_nircam_f200w": (
         Instrument(num_pixels=160, pixel_scale_arcsec=0.031, psf_fwhm_arcsec=0.066, oversampling=2),
         Detector(3600.0, 28.0, gain_e_per_adu=2.05, read_noise_e=15.77, sky_mag_per_arcsec2=21.98),

@@ -17,6 +17,7 @@ from .instruments import Instrument
 __all__ = ["Optics", "load_psf", "moffat_kernel", "observe", "pixel_response"]
 
 _FWHM_PER_SIGMA = 2 * math.sqrt(2 * math.log(2))
+_ROWS_PER_BAND = 32
 # A point-spread function whose sum is further from 1 changes fluxes by more than photometry would forgive.
 _PSF_SUM_TOLERANCE = 1e-3
 
@@ -27,11 +28,13 @@ class Optics:
 
     Attributes:
         response: One axis of the mean over each pixel, and of a Gaussian blur before it, from `pixel_response`.
+        bands: Rows of the response, and the columns where they are not 0.
         fine_kernel: A kernel that blurs the scene before that, or `None`.
         pixel_kernel: A kernel that blurs the image after that, or `None`.
     """
 
     response: torch.Tensor
+    bands: tuple[tuple[slice, slice], ...]
     fine_kernel: torch.Tensor | None = None
     pixel_kernel: torch.Tensor | None = None
 
@@ -52,9 +55,10 @@ class Optics:
             instrument.psf_truncation_sigma,
             device,
         )
+        bands = _bands(response)
         if instrument.psf_fits is not None:
-            kernel = torch.from_numpy(load_psf(instrument.psf_fits, instrument.num_pixels)).float().to(device)
-            return cls(response, pixel_kernel=kernel)
+            kernel = load_psf(instrument.psf_fits, instrument.num_pixels)
+            return cls(response, bands, pixel_kernel=torch.from_numpy(kernel).float().to(device))
         if instrument.psf_moffat_beta is not None:
             kernel = moffat_kernel(
                 instrument.psf_fwhm_arcsec / instrument.pixel_scale_arcsec * instrument.oversampling,
@@ -62,8 +66,8 @@ class Optics:
                 instrument.psf_truncation_sigma,
             )
             _check_size(kernel, instrument.num_pixels * instrument.oversampling, "instrument.psf_moffat_beta")
-            return cls(response, fine_kernel=torch.from_numpy(kernel).float().to(device))
-        return cls(response)
+            return cls(response, bands, fine_kernel=torch.from_numpy(kernel).float().to(device))
+        return cls(response, bands)
 
 
 def observe(scene: torch.Tensor, optics: Optics) -> torch.Tensor:
@@ -83,9 +87,23 @@ def observe(scene: torch.Tensor, optics: Optics) -> torch.Tensor:
     for fine, image in zip(crop(scene, num_fine), crop(images, num_pixels), strict=True):
         if optics.fine_kernel is not None:
             fine = _blur(fine, optics.fine_kernel)
-        binned = response @ fine @ response.T
+        binned = _banded(_banded(fine, optics).T, optics).T
         image.copy_(binned if optics.pixel_kernel is None else _blur(binned, optics.pixel_kernel))
     return images
+
+
+def _banded(columns: torch.Tensor, optics: Optics) -> torch.Tensor:
+    """The product of the response with a matrix, in bands of rows: far from its diagonal the response is 0."""
+    return torch.cat([optics.response[rows, near] @ columns[near] for rows, near in optics.bands])
+
+
+def _bands(response: torch.Tensor) -> tuple[tuple[slice, slice], ...]:
+    bands = []
+    for start in range(0, len(response), _ROWS_PER_BAND):
+        rows = slice(start, min(start + _ROWS_PER_BAND, len(response)))
+        columns = torch.nonzero(response[rows].any(dim=0))[:, 0]
+        bands.append((rows, slice(int(columns[0]), int(columns[-1]) + 1)))
+    return tuple(bands)
 
 
 @lru_cache(maxsize=32)

@@ -12,6 +12,7 @@ from .config import LensSimulationConfig, SuperResolution
 from .detector import detect, expose, poisson_expansion
 from .distributions import support
 from .grid import crop, pixel_grid
+from .instruments import Detector
 from .light import load_source_images
 from .optics import Optics, observe
 from .presets import get_preset
@@ -147,7 +148,7 @@ def _simulate_batch(
     pair = config.super_resolution
     noise = _Noise(config, scenes, seed, first, compile)
     if config.detector is not None:
-        pixels = noise.detected(expected * config.instrument.pixel_scale_arcsec**2)
+        pixels = noise.detected(expected * config.instrument.pixel_scale_arcsec**2, config.detector)
         image, noise_free = (_images(rows, config.bands, telescope.num_pixels) for rows in pixels)
     else:
         peak = expected.unflatten(0, (count, config.bands)).amax(dim=(1, 2)).repeat_interleave(config.bands)[:, None]
@@ -178,13 +179,12 @@ class _Noise:
         # The photons' numbers come first, so nothing changes where the others are not drawn.
         draws = 1 if support(noise.background_rms) == (0.0, 0.0) else 2
         normals = self._normals(draws, expected)
-        levels = [self._column(name, expected) for name in ("peak_counts", "sky_counts", "background_rms")]
         background = normals[1] if draws == 2 else torch.zeros((), device=expected.device)
-        return expose(expected, normals[0], background, *levels, expansion=self._expansion)
+        peak, sky, rms = (self._column(name, expected) for name in ("peak_counts", "sky_counts", "background_rms"))
+        return expose(expected, normals[0], background, peak, sky, rms, self._expansion)
 
-    def detected(self, rate: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def detected(self, rate: torch.Tensor, detector: Detector) -> tuple[torch.Tensor, torch.Tensor]:
         """What the detector makes of electrons per second, with and without noise."""
-        detector = self._config.detector
         draws = {"none": 0, "real": 2, "poisson_twice": 3}[detector.noise]
         return detect(
             rate,
@@ -192,7 +192,7 @@ class _Noise:
             self._normals(draws, rate) if draws else None,
             detector,
             detector.sky_rate(self._config.instrument.pixel_scale_arcsec),
-            expansion=self._expansion,
+            self._expansion,
         )
 
     def _normals(self, draws: int, like: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ import unittest
 
 import torch
 from tests.test_configuration_common import ConfigTester
-from tests.test_modeling_common import ModelTesterMixin, floats_tensor
+from tests.test_modeling_common import ModelTesterMixin, floats_tensor, ids_tensor
 from transformers.models.auto import modeling_auto
 from transformers.testing_utils import require_torch, torch_device
 
