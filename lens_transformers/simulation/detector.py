@@ -118,7 +118,7 @@ def poisson_expansion(mean: torch.Tensor, normal: torch.Tensor) -> torch.Tensor:
 def _small_counts(mean: torch.Tensor, normal: torch.Tensor) -> torch.Tensor:
     # Only the smaller tail keeps its digits in float32; the sums need float64, where the levels of rare high numbers
     # do not round to 1, which would never be reached.
-    tail = torch.special.ndtr(-normal.abs()).double()
+    tail = 0.5 * torch.erfc(normal.abs() * 0.5**0.5).double()
     mean, counts = mean.double(), torch.zeros_like(mean)
     level, probability = torch.where(normal > 0, 1 - tail, tail), torch.exp(-mean)
     left = torch.nonzero(probability < level)[:, 0]
