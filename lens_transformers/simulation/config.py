@@ -370,6 +370,12 @@ class LensSimulationConfig:
         return self.deflection_scale * einstein_area_per_mass(self.z_lens, self.z_source, self.distances)
 
     @property
+    def files(self) -> tuple[str, ...]:
+        """Paths of the files that the images depend on."""
+        images = None if self.source_images is None else self.source_images.path
+        return tuple(path for path in (images, self.instrument.psf_fits) if path is not None)
+
+    @property
     def zero_point_mag(self) -> float:
         """The magnitude of one electron per second; without a detector only differences of magnitudes matter."""
         return 25.0 if self.detector is None else self.detector.zero_point_mag
