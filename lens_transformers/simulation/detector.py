@@ -116,22 +116,27 @@ def poisson_expansion(mean: torch.Tensor, normal: torch.Tensor) -> torch.Tensor:
 
 
 def _small_counts(mean: torch.Tensor, normal: torch.Tensor) -> torch.Tensor:
+    counts = torch.zeros_like(mean)
+    tail = 0.5 * torch.erfc(normal.abs() * 0.5**0.5)
+    # The probability of a photon or more is at most the mean: most faint pixels are dark, and nothing is left to do.
+    above = torch.where(normal > 0, tail, 1 - tail)
+    left = torch.nonzero(above < 1.001 * mean)[:, 0]
+    if not len(left):
+        return counts
+    number, left = len(left), pad_to_row(left)
     # Only the smaller tail keeps its digits in float32; the sums need float64, where the levels of rare high numbers
     # do not round to 1, which would never be reached.
-    tail = 0.5 * torch.erfc(normal.abs() * 0.5**0.5).double()
-    mean, counts = mean.double(), torch.zeros_like(mean)
-    level, probability = torch.where(normal > 0, 1 - tail, tail), torch.exp(-mean)
-    left = torch.nonzero(probability < level)[:, 0]
+    mean, tail = mean[left].double(), tail[left].double()
+    level, probability = torch.where(normal[left] > 0, 1 - tail, tail), torch.exp(-mean)
     # What follows is adding and multiplying, which rounds alike wherever in an array a value stands.
-    mean, level, probability = mean[left], level[left], probability[left]
-    cumulative = probability.clone()
+    left, mean, level, probability = (values[:number] for values in (left, mean, level, probability))
+    cumulative, still = probability, torch.nonzero(probability < level)[:, 0]
     for count in range(1, _LARGEST_SMALL_COUNT):
-        if not len(left):
+        if not len(still):
             break
-        counts[left] = count
-        probability = probability * mean / count
-        cumulative = cumulative + probability
-        still = torch.nonzero(cumulative < level)[:, 0]
         left, mean, level = left[still], mean[still], level[still]
-        probability, cumulative = probability[still], cumulative[still]
+        counts[left] = count
+        probability = probability[still] * mean / count
+        cumulative = cumulative[still] + probability
+        still = torch.nonzero(cumulative < level)[:, 0]
     return counts

@@ -23,7 +23,7 @@ from .scenes import Scene, draw_normals, draw_scene
 __all__ = ["SimulatedLenses", "simulate"]
 
 # A batch whose arrays stay in a core's cache is fastest; a GPU wants many, within its memory.
-_POINTS_PER_BATCH_CPU = 180_000
+_POINTS_PER_BATCH_CPU = 360_000
 _POINTS_PER_BATCH_GPU = 16_000_000
 
 
