@@ -40,7 +40,9 @@ def main() -> None:
         lenses = simulate(config, arguments.num_images, progress=True)
         table[name] = five_folds(min_max(lenses.image.numpy()), lenses.label.numpy())
         for pixels, metrics in table[name].items():
-            print(name, "|", pixels, "|", ", ".join(f"{key} {value:.3f}" for key, value in metrics.items()), flush=True)
+            print(
+                name, "|", pixels, "|", ", ".join(f"{key} {value:.3f}" for key, value in metrics.items()), flush=True
+            )
     print(f"Wrote {write_results('shortcuts', {'num_images': arguments.num_images, 'mean_of_five_folds': table})}")
 
 

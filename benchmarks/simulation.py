@@ -104,7 +104,9 @@ def noisy(config: LensSimulationConfig, scene: Scene, image: np.ndarray, rng: np
         return image
     time_s = p["exposure_time_s"] * detector.num_exposures
     sky = detector.sky_rate(config.instrument.pixel_scale_arcsec) * time_s
-    readout = math.hypot(math.sqrt(detector.num_exposures) * detector.read_noise_e, detector.background_rms_e_per_s * time_s)
+    readout = math.hypot(
+        math.sqrt(detector.num_exposures) * detector.read_noise_e, detector.background_rms_e_per_s * time_s
+    )
     electrons = rng.poisson(image * time_s + sky) - sky + readout * rng.standard_normal(image.shape)
     return rng.poisson(electrons.clip(min=0)) if detector.noise == "poisson_twice" else electrons
 
@@ -113,7 +115,8 @@ def model(config: LensSimulationConfig, scene: Scene, coarse: bool = False) -> C
     """What makes lenstronomy's noise-free image of a scene in a band."""
     p = scene.parameters
     points = [
-        {"theta_E": math.sqrt(area), "center_x": x, "center_y": y} for x, y, area in [*scene.points, *rod_points(config, p)]
+        {"theta_E": math.sqrt(area), "center_x": x, "center_y": y}
+        for x, y, area in [*scene.points, *rod_points(config, p)]
     ]
     num_lights = 1 + len(config.source_components), len(config.lens_light)
     imaging = image_model(config.instrument, config.super_resolution, len(points), *num_lights, coarse)
@@ -167,14 +170,14 @@ def sersic(light, prefix: str, p: dict, band: int) -> dict:
 
 
 def ellipticity(axis_ratio: float, angle: float) -> tuple[float, float]:
-    """lenstronomy's two components of an ellipse."""
+    """The two components of an ellipse in lenstronomy's terms."""
     size = (1 - axis_ratio) / (1 + axis_ratio)
     return size * math.cos(2 * angle), size * math.sin(2 * angle)
 
 
 @lru_cache(maxsize=256)
 def image_model(instrument, pair, num_points: int, num_sources: int, num_lens_lights: int, coarse: bool):
-    """lenstronomy's classes, which do not depend on the parameters."""
+    """The classes of lenstronomy, which do not depend on the parameters."""
     from lenstronomy.Data.imaging_data import ImageData
     from lenstronomy.Data.psf import PSF
     from lenstronomy.ImSim.image_model import ImageModel

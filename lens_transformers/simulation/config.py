@@ -300,6 +300,8 @@ class LensSimulationConfig:
         distances: `"luminosity"` is a quirk of the official recipes, see `cosmology.einstein_area_per_mass`.
         source_redshift_convention: A quirk of the official Model II: the redshift for which its lens parameters are
             taken; all deflections come out at 0.63 of their size. `None` leaves them as they are.
+        convention_omega_matter: The matter density with which that factor is computed. The official recipes take it
+            from pyHalo, whose cosmology is not theirs.
     """
 
     name: str
@@ -319,6 +321,7 @@ class LensSimulationConfig:
     scaling: Literal["peak", "min_max", "clipped_max", "none"] = "peak"
     distances: Literal["angular_diameter", "luminosity"] = "angular_diameter"
     source_redshift_convention: float | None = None
+    convention_omega_matter: float = 0.3
 
     def __post_init__(self):
         if not 0 < self.z_lens < self.z_source:
@@ -327,6 +330,7 @@ class LensSimulationConfig:
             raise ValueError(
                 f"source_redshift_convention must exceed z_lens={self.z_lens}, got {self.source_redshift_convention}."
             )
+        check_supports("configuration", self, convention_omega_matter=(0.01, 1.0))
         check_choice("scaling", self.scaling, ("peak", "min_max", "clipped_max", "none"))
         check_choice("distances", self.distances, ("angular_diameter", "luminosity"))
         self._check_light()
@@ -362,7 +366,9 @@ class LensSimulationConfig:
         """The factor by which `source_redshift_convention` changes all deflections; 1 without it."""
         if self.source_redshift_convention is None:
             return 1.0
-        return convention_deflection_scale(self.z_lens, self.z_source, self.source_redshift_convention)
+        return convention_deflection_scale(
+            self.z_lens, self.z_source, self.source_redshift_convention, self.convention_omega_matter
+        )
 
     @property
     def einstein_area_per_mass(self) -> float:

@@ -38,13 +38,17 @@ def einstein_area_per_mass(z_lens: float, z_source: float, distances: str = "ang
 
 
 @lru_cache
-def convention_deflection_scale(z_lens: float, z_source: float, z_convention: float) -> float:
+def convention_deflection_scale(
+    z_lens: float, z_source: float, z_convention: float, omega_matter: float = COSMOLOGY.Om0
+) -> float:
     """The factor on deflections that are declared for a source at `z_convention` but meet one at `z_source`.
 
     lenstronomy's simulation interface takes lens parameters as if for its convention redshift and rescales them to the
-    true source; the official Model II gives it parameters for the true source.
+    true source; the official Model II gives it parameters for the true source, in a cosmology of another matter
+    density.
     """
-    lens, source, convention = (COSMOLOGY.comoving_distance(z).value for z in (z_lens, z_source, z_convention))
+    cosmology = FlatLambdaCDM(H0=COSMOLOGY.H0, Om0=omega_matter)
+    lens, source, convention = (cosmology.comoving_distance(z).value for z in (z_lens, z_source, z_convention))
     return (1 - lens / source) / (1 - lens / convention)
 
 
