@@ -1,50 +1,84 @@
 """Writes a simulated dataset: Parquet shards that `datasets.load_dataset(<output_dir>)` loads.
 
-    python training/simulate.py --preset lens_default --num_train 12000 --output_dir lenses
+    python training/simulate.py --preset lens_default --num_images 100000 --output_dir lenses
+    python training/simulate.py --preset lens_default --num_train 12000 --num_test 3000 --output_dir lenses
 
-Besides `data/<split>-*.parquet` the folder holds `simulation.yaml`, which says what it takes to make it again. The
-splits are disjoint ranges of samples of one seed, and the files are the same for any number of workers.
+Besides `data/<split>-*.parquet` the folder holds a dataset card, `simulation.yaml`, which says what it takes to make
+it again, and a contact sheet of every split to look at. The splits are disjoint ranges of samples of one seed, and the
+files are the same for any number of workers and jobs.
+
+A run that was stopped at any moment goes on when the same command is given again: until all shards are there they
+gather in `.<output_dir>.partial`, each under a temporary name until it is whole. Many jobs share the work by
+`--num_shards 16 --shard_index 0` to `15`, and the processes of `accelerate launch` by themselves.
 """
 
+import hashlib
 import importlib.metadata
 import multiprocessing
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet
 import yaml
 from datasets.utils.logging import disable_progress_bar
+from PIL import Image
 from tqdm.auto import tqdm
 from transformers import HfArgumentParser
 
 from lens_transformers import __version__
 from lens_transformers.data import simulate_dataset
-from lens_transformers.simulation import PRESETS, LensSimulationConfig, get_preset
+from lens_transformers.simulation import INSTRUMENTS, PRESETS, LensSimulationConfig, get_preset
 
 
 ROWS_PER_SHARD = 500
 DESCRIPTION = "simulation.yaml"
+DEFAULT_COUNTS = {"train": 12_000, "validation": 1_500, "test": 3_000}
+CONTACT_SHEET_ROWS, CONTACT_SHEET_COLUMNS = 4, 9
 
 
 @dataclass
 class SimulationArguments:
-    output_dir: str = field(metadata={"help": "Folder to write, which must be empty or not exist."})
+    output_dir: str = field(metadata={"help": "Folder to write."})
     preset: str = field(default="lens_default", metadata={"help": f"One of {', '.join(PRESETS)}."})
-    num_train: int = field(default=12_000, metadata={"help": "Images of the split train."})
-    num_validation: int = field(default=1_500, metadata={"help": "Images of the split validation."})
-    num_test: int = field(default=3_000, metadata={"help": "Images of the split test."})
+    num_images: int | None = field(
+        default=None, metadata={"help": "Images of all splits together, in place of the three counts."}
+    )
+    split_fractions: list[float] = field(
+        default_factory=lambda: [0.8, 0.1, 0.1],
+        metadata={"help": "What part of num_images goes to train, validation and test."},
+    )
+    num_train: int | None = field(
+        default=None, metadata={"help": f"Images of the split train (default: {DEFAULT_COUNTS['train']})."}
+    )
+    num_validation: int | None = field(
+        default=None, metadata={"help": f"Images of the split validation (default: {DEFAULT_COUNTS['validation']})."}
+    )
+    num_test: int | None = field(
+        default=None, metadata={"help": f"Images of the split test (default: {DEFAULT_COUNTS['test']})."}
+    )
     seed: int = field(default=0, metadata={"help": "Seed of the simulation."})
     override: list[str] = field(
         default_factory=list,
         metadata={"help": "Fields of the configuration to replace, as in noise=null main_lens.axis_ratio=0.8."},
     )
+    instrument: str | None = field(
+        default=None,
+        metadata={"help": f"See the preset's scenes through one of {', '.join(INSTRUMENTS)}, with its noise."},
+    )
     num_workers: int = field(default=2, metadata={"help": "Processes, of one thread each."})
-    overwrite: bool = field(default=False, metadata={"help": "Replace an earlier simulation in output_dir."})
+    device: str = field(default="cpu", metadata={"help": "cpu, or cuda to simulate on a GPU in this process."})
+    compile: bool = field(default=False, metadata={"help": "Compile the inner loops; needs a C++ compiler."})
+    num_shards: int | None = field(
+        default=None, metadata={"help": "Jobs that share the work (default: those of accelerate launch, or 1)."}
+    )
+    shard_index: int | None = field(default=None, metadata={"help": "Which of these jobs this is, from 0."})
+    overwrite: bool = field(default=False, metadata={"help": "Replace another simulation in output_dir."})
 
 
 @dataclass(frozen=True)
@@ -59,25 +93,41 @@ def main() -> None:
     (arguments,) = parser.parse_args_into_dataclasses()
     output_dir = Path(arguments.output_dir).absolute()
     try:
-        config = get_preset(arguments.preset).with_overrides(parse_overrides(arguments.override))
+        config = configure(arguments)
         splits = split_ranges(arguments)
-        if not 0 <= arguments.seed < 2**64:
-            raise ValueError(f"--seed must be at least 0 and below 2**64, got {arguments.seed}.")
-        if arguments.num_workers < 1:
-            raise ValueError(f"--num_workers must be at least 1, got {arguments.num_workers}.")
-        check_replaceable(output_dir, arguments.overwrite)
-    except ValueError as error:
+        check_numbers(arguments)
+        job, num_jobs = job_of(arguments)
+        description = describe(config, splits, arguments)
+        complete = check_folder(output_dir, description, arguments.overwrite)
+    except (ValueError, FileNotFoundError) as error:
         parser.error(str(error))
+    if complete:
+        print(f"{output_dir} holds this simulation already.")
+        return
 
+    partial = partial_folder(output_dir)
+    shards = [shard for split, samples in splits.items() for shard in split_shards(split, samples)]
     try:
-        with replaced_folder(output_dir) as folder:
-            (folder / "data").mkdir()
-            write_shards(folder, config, splits, arguments)
-            description = describe(config, splits, arguments)
-            (folder / DESCRIPTION).write_text(yaml.safe_dump(description, sort_keys=False), encoding="utf-8")
+        start_folder(partial, description)
+        write_shards(partial, config, shards[job::num_jobs], arguments)
+        missing = [shard for shard in shards if not (partial / "data" / shard.file_name).exists()]
+        if missing and partial.exists():
+            print(f"Wrote job {job} of {num_jobs}; {len(missing)} of {len(shards)} shards are still to come.")
+            return
+        finish_folder(partial, output_dir, shards, description)
     except OSError as error:
-        sys.exit(f"Could not write {output_dir}: {error}")
+        sys.exit(
+            f"Could not write {output_dir}: {error}. The shards that are whole stay in {partial}: "
+            "give the same command again to go on, or remove it."
+        )
     print(f'Wrote {output_dir}; load it with datasets.load_dataset("{arguments.output_dir}").')
+
+
+def configure(arguments: SimulationArguments) -> LensSimulationConfig:
+    config = get_preset(arguments.preset)
+    if arguments.instrument is not None:
+        config = config.observed_by(arguments.instrument)
+    return config.with_overrides(parse_overrides(arguments.override))
 
 
 def parse_overrides(overrides: list[str]) -> dict[str, object]:
@@ -94,11 +144,13 @@ def parse_overrides(overrides: list[str]) -> dict[str, object]:
 
 
 def split_ranges(arguments: SimulationArguments) -> dict[str, range]:
-    counts = {
-        "train": arguments.num_train,
-        "validation": arguments.num_validation,
-        "test": arguments.num_test,
-    }
+    given = {split: getattr(arguments, f"num_{split}") for split in DEFAULT_COUNTS}
+    if arguments.num_images is None:
+        counts = {split: DEFAULT_COUNTS[split] if count is None else count for split, count in given.items()}
+    else:
+        if any(count is not None for count in given.values()):
+            raise ValueError("Give --num_images, or --num_train, --num_validation and --num_test, not both.")
+        counts = fractions_of(arguments.num_images, arguments.split_fractions)
     for split, count in counts.items():
         if count < 0:
             raise ValueError(f"--num_{split} must be at least 0, got {count}.")
@@ -111,41 +163,99 @@ def split_ranges(arguments: SimulationArguments) -> dict[str, range]:
     return ranges
 
 
-def check_replaceable(folder: Path, overwrite: bool) -> None:
+def fractions_of(num_images: int, fractions: Sequence[float]) -> dict[str, int]:
+    if num_images < 1:
+        raise ValueError(f"--num_images must be at least 1, got {num_images}.")
+    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise ValueError(f"--split_fractions must be three numbers of at least 0 that add up to 1, got {fractions}.")
+    ends = [0, *(round(num_images * sum(fractions[: k + 1])) for k in range(3))]
+    return {split: ends[k + 1] - ends[k] for k, split in enumerate(DEFAULT_COUNTS)}
+
+
+def check_numbers(arguments: SimulationArguments) -> None:
+    if not 0 <= arguments.seed < 2**64:
+        raise ValueError(f"--seed must be at least 0 and below 2**64, got {arguments.seed}.")
+    if arguments.num_workers < 1:
+        raise ValueError(f"--num_workers must be at least 1, got {arguments.num_workers}.")
+
+
+def job_of(arguments: SimulationArguments) -> tuple[int, int]:
+    """Which job of how many this is; `accelerate launch` says so in the environment."""
+    if (arguments.num_shards is None) != (arguments.shard_index is None):
+        raise ValueError("--num_shards and --shard_index go together: give both or neither.")
+    if arguments.num_shards is None or arguments.shard_index is None:
+        return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    if not 0 <= arguments.shard_index < arguments.num_shards:
+        raise ValueError(
+            f"--shard_index must be at least 0 and below --num_shards={arguments.num_shards}, "
+            f"got {arguments.shard_index}."
+        )
+    return arguments.shard_index, arguments.num_shards
+
+
+def partial_folder(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.partial")
+
+
+def check_folder(folder: Path, description: dict, overwrite: bool) -> bool:
+    """Whether the folder holds the whole of this simulation; what is in the way is refused."""
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file.")
-    if not folder.exists() or not any(folder.iterdir()):
-        return
-    if not overwrite:
-        raise ValueError(f"{folder} is not empty: choose another --output_dir, or replace it with --overwrite.")
-    if not (folder / DESCRIPTION).exists():
-        raise ValueError(f"{folder} has no {DESCRIPTION}, so it is not a simulation: --overwrite will not replace it.")
+    if folder.exists() and any(folder.iterdir()):
+        if read_description(folder) == description:
+            return True
+        if not (folder / DESCRIPTION).exists():
+            raise ValueError(
+                f"{folder} is not empty: choose another --output_dir. It has no {DESCRIPTION}, so it is not a "
+                "simulation: --overwrite will not replace it."
+            )
+        if not overwrite:
+            raise ValueError(
+                f"{folder} is not empty: choose another --output_dir, or replace it with --overwrite. "
+                f"It holds a simulation of another configuration, see its {DESCRIPTION}."
+            )
+    partial = partial_folder(folder)
+    if partial.exists() and read_description(partial) not in (None, description):
+        if not overwrite:
+            raise ValueError(
+                f"{partial} holds an unfinished simulation of another configuration: give the command "
+                "that began it again, or replace it with --overwrite."
+            )
+        shutil.rmtree(partial)
+    return False
 
 
-@contextmanager
-def replaced_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder that takes the place of `folder` when all went well, and vanishes otherwise."""
-    temporary, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{kind}") for kind in ("new", "old"))
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        if folder.exists():
-            folder.rename(old)
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+def read_description(folder: Path) -> dict | None:
+    path = folder / DESCRIPTION
+    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def start_folder(partial: Path, description: dict) -> None:
+    (partial / "data").mkdir(parents=True, exist_ok=True)
+    write_text(partial / DESCRIPTION, yaml.safe_dump(description, sort_keys=False))
+
+
+def write_text(path: Path, text: str) -> None:
+    temporary = temporary_name(path)
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def temporary_name(path: Path) -> Path:
+    return path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
 
 
 def write_shards(
-    folder: Path, config: LensSimulationConfig, splits: dict[str, range], arguments: SimulationArguments
+    folder: Path, config: LensSimulationConfig, shards: list[Shard], arguments: SimulationArguments
 ) -> None:
-    shards = [shard for split, samples in splits.items() for shard in split_shards(split, samples)]
-    tasks = [(str(folder / "data" / shard.file_name), config, arguments.seed, shard) for shard in shards]
-    num_workers = min(arguments.num_workers, len(tasks))
-    total = sum(shard.num_images for shard in shards)
-    with tqdm(total=total, desc=f"Simulating {config.name}", unit="image") as bar:
-        if num_workers == 1:
+    paths = {shard: folder / "data" / shard.file_name for shard in shards}
+    todo = [shard for shard in shards if not paths[shard].exists()]
+    options = {"device": device_of(arguments), "compile": arguments.compile}
+    tasks = [(str(paths[shard]), config, arguments.seed, shard, options) for shard in todo]
+    num_workers = 1 if options["device"] != "cpu" else min(arguments.num_workers, len(tasks))
+    total, done = (sum(shard.num_images for shard in some) for some in (shards, set(shards) - set(todo)))
+    with tqdm(total=total, initial=done, desc=f"Simulating {config.name}", unit=" images") as bar:
+        if num_workers <= 1:
             for task in tasks:
                 bar.update(write_shard(*task))
             return
@@ -157,6 +267,10 @@ def write_shards(
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
+
+
+def device_of(arguments: SimulationArguments) -> str:
+    return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if arguments.device == "cuda" else arguments.device
 
 
 def worker_context() -> multiprocessing.context.BaseContext:
@@ -176,10 +290,108 @@ def split_shards(split: str, samples: range) -> list[Shard]:
     ]
 
 
-def write_shard(path: str, config: LensSimulationConfig, seed: int, shard: Shard) -> int:
+def write_shard(path: str, config: LensSimulationConfig, seed: int, shard: Shard, options: dict) -> int:
     disable_progress_bar()
-    simulate_dataset(config, shard.num_images, seed, start=shard.start).to_parquet(path)
+    temporary = temporary_name(Path(path))
+    try:
+        simulate_dataset(config, shard.num_images, seed, start=shard.start, **options).to_parquet(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
     return shard.num_images
+
+
+def finish_folder(partial: Path, folder: Path, shards: list[Shard], description: dict) -> None:
+    """Adds the card and the contact sheets, and puts the folder in its place; any job may be the last one."""
+    try:
+        expected = {shard.file_name for shard in shards}
+        for path in (partial / "data").iterdir():
+            if path.name not in expected:  # what a killed run left of a shard
+                path.unlink()
+        for split in description["splits"]:
+            names = sorted(name for name in expected if name.startswith(f"{split}-"))
+            if names:
+                write_contact_sheet(partial / "data" / names[0], partial / f"contact_sheet_{split}.png")
+        write_text(partial / "README.md", dataset_card(description, partial))
+        replace_folder(partial, folder)
+    except FileNotFoundError:
+        # Another job was as fast and has put the folder in its place.
+        if read_description(folder) != description:
+            raise
+
+
+def replace_folder(new: Path, folder: Path) -> None:
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    if folder.exists():
+        folder.rename(old)
+    new.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def write_contact_sheet(shard: Path, path: Path) -> None:
+    """The first images of a split, stretched for the eye, a class a column where there are classes."""
+    count = CONTACT_SHEET_ROWS * CONTACT_SHEET_COLUMNS
+    rows = next(pyarrow.parquet.ParquetFile(shard).iter_batches(batch_size=count, columns=["image"]))
+    images = np.array(rows["image"].to_pylist(), dtype=np.float32)
+    low, high = (pick(images, axis=(1, 2, 3), keepdims=True) for pick in (np.min, np.max))
+    images = np.arcsinh((images - low) / (high - low).clip(min=np.finfo(np.float32).tiny) / 0.05) / np.arcsinh(
+        1 / 0.05
+    )
+    # Three bands are a picture's blue, green and red; of any other number the first is shown.
+    bands = images[:, ::-1] if images.shape[1] == 3 else images[:, :1].repeat(3, axis=1)
+    size = images.shape[-1]
+    sheet = np.zeros((CONTACT_SHEET_ROWS * size, CONTACT_SHEET_COLUMNS * size, 3), dtype=np.uint8)
+    for number, image in enumerate(bands):
+        row, column = divmod(number, CONTACT_SHEET_COLUMNS)
+        place = slice(row * size, (row + 1) * size), slice(column * size, (column + 1) * size)
+        # In a picture rows count downwards, on the sky upwards.
+        sheet[place] = (255 * image.transpose(1, 2, 0)[::-1]).astype(np.uint8)
+    temporary = temporary_name(path)
+    Image.fromarray(sheet).save(temporary)
+    temporary.replace(path)
+
+
+def dataset_card(description: dict, folder: Path) -> str:
+    splits = {split: samples for split, samples in description["splits"].items() if samples["num_images"]}
+    schema = pyarrow.parquet.read_schema(next((folder / "data").glob("*.parquet")))
+    pairs = "target" in schema.names
+    header = {
+        "pretty_name": f"Simulated strong lenses, {description['config']['name']}",
+        "tags": ["strong-gravitational-lensing", "dark-matter", "simulation"],
+        "task_categories": ["image-to-image" if pairs else "image-classification"],
+        "configs": [
+            {
+                "config_name": "default",
+                "data_files": [{"split": split, "path": f"data/{split}-*.parquet"} for split in splits],
+            }
+        ],
+    }
+    counts = "\n".join(
+        f"| {split} | {samples['num_images']} | {samples['first_sample']} | ![](contact_sheet_{split}.png) |"
+        for split, samples in splits.items()
+    )
+    columns = ", ".join(f"`{name}`" for name in schema.names if name not in ("image", "target", "label"))
+    return f"""---
+{yaml.safe_dump(header, sort_keys=False)}---
+
+# Simulated strong lenses: {description["config"]["name"]}
+
+Made by lens_transformers {description["versions"]["lens_transformers"]} with seed {description["seed"]}; loads with
+`datasets.load_dataset`, also streaming. `{DESCRIPTION}` has all that it takes to make it again.
+
+| split | images | first sample | |
+|---|---|---|---|
+{counts}
+
+`image` is float32 (bands, height, width){"; `target` is the sharper image of the pair" if pairs else ""}. No image is
+in two splits. {"`label` is the class of dark matter. " if "label" in schema.names else ""}What made an image stands
+beside it, with its unit: {columns}.
+
+## Configuration
+
+```yaml
+{yaml.safe_dump(description["config"], sort_keys=False)}```
+"""
 
 
 def describe(
@@ -193,8 +405,17 @@ def describe(
             split: {"first_sample": samples.start, "num_images": len(samples)} for split, samples in splits.items()
         },
         "versions": {"lens_transformers": __version__} | {name: importlib.metadata.version(name) for name in packages},
+        "files": {path: digest(path) for path in config.files},
         "config": config.to_dict(),
     }
+
+
+def digest(path: str) -> str:
+    """What tells a file's contents from others."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"The configuration names the file {path}, which does not exist.")
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 if __name__ == "__main__":

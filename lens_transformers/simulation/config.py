@@ -5,8 +5,6 @@ counted from the x axis towards the y axis; positions and lengths on the sky are
 """
 
 import dataclasses
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,16 +12,19 @@ from typing import Any, Literal
 import numpy as np
 import yaml
 
+from .checks import NOT_NEGATIVE, POSITIVE, check_choice, check_supports
+from .codec import decode, encode
 from .cosmology import convention_deflection_scale, einstein_area_per_mass
-from .distributions import DISTRIBUTIONS, Distribution, PoissonCount, Position, Spread, Square, support
+from .distributions import Distribution, PoissonCount, Position, Spread, Square, Uniform, support
+from .instruments import Detector, Instrument, get_instrument
 
 
 __all__ = [
-    "Instrument",
     "LensSimulationConfig",
     "MainLens",
     "Noise",
     "Source",
+    "SourceImages",
     "Subhalos",
     "Substructure",
     "SuperResolution",
@@ -31,8 +32,9 @@ __all__ = [
 ]
 
 ANGLE = (-2 * np.pi, 2 * np.pi)
-POSITIVE = (np.finfo(float).tiny, np.inf)
-NOT_NEGATIVE = (0.0, np.inf)
+
+# Of lensed galaxies that present surveys find; magnification makes their arcs two magnitudes brighter.
+SOURCE_MAGNITUDE = Uniform(21.5, 23.5)
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,10 @@ class MainLens:
     """A singular isothermal ellipsoid in external shear.
 
     Attributes:
-        einstein_radius_arcsec: Einstein radius; give it or `mass_msun`.
+        einstein_radius_arcsec: Einstein radius; give it, `mass_msun` or `velocity_dispersion_km_s`.
         mass_msun: Mass within the Einstein radius, from which the radius follows.
+        velocity_dispersion_km_s: Velocity dispersion, from which the radius follows by the redshifts alone: no quirk
+            of distances or conventions touches it.
         axis_ratio: Minor over major axis, in (0, 1].
         position_angle_rad: Direction of the major axis.
         position: Centre, relative to the centre of the image.
@@ -51,6 +55,7 @@ class MainLens:
 
     einstein_radius_arcsec: Distribution | None = None
     mass_msun: Distribution | None = None
+    velocity_dispersion_km_s: Distribution | None = None
     axis_ratio: Distribution = 1.0
     position_angle_rad: Distribution = 0.0
     position: Position = Square(0.0)
@@ -58,13 +63,17 @@ class MainLens:
     shear_angle_rad: Distribution = 0.0
 
     def __post_init__(self):
-        if (self.einstein_radius_arcsec is None) == (self.mass_msun is None):
-            raise ValueError("main_lens needs exactly one of einstein_radius_arcsec and mass_msun.")
-        _check_supports(
+        sizes = (self.einstein_radius_arcsec, self.mass_msun, self.velocity_dispersion_km_s)
+        if sum(size is not None for size in sizes) != 1:
+            raise ValueError(
+                "main_lens needs exactly one of einstein_radius_arcsec, mass_msun and velocity_dispersion_km_s."
+            )
+        check_supports(
             "main_lens",
             self,
             einstein_radius_arcsec=POSITIVE,
             mass_msun=POSITIVE,
+            velocity_dispersion_km_s=POSITIVE,
             axis_ratio=(0.01, 1.0),
             position_angle_rad=ANGLE,
             shear_strength=(0.0, 0.9),
@@ -74,14 +83,18 @@ class MainLens:
 
 @dataclass(frozen=True)
 class Source:
-    """A Sersic galaxy.
+    """A Sersic component of a galaxy: the lensed one, or the light of the lens itself.
 
     Attributes:
-        position: Centre, relative to the main lens.
+        position: Centre, relative to the main lens; that of a further source component, relative to the first.
         effective_radius_arcsec: Half-light radius along the major axis.
         sersic_index: Sersic index n.
         axis_ratio: Minor over major axis, in (0, 1].
         position_angle_rad: Direction of the major axis.
+        intensity: Brightness at the effective radius, per arcsec^2 in the detector's electrons per second, and
+            relative to the other components where there is no detector.
+        magnitude: Total magnitude, in place of `intensity`.
+        colors_mag: For every band, how much fainter the component is there, in magnitudes; empty for alike.
     """
 
     position: Position
@@ -89,39 +102,85 @@ class Source:
     sersic_index: Distribution = 1.0
     axis_ratio: Distribution = 1.0
     position_angle_rad: Distribution = 0.0
+    intensity: Distribution = 1.0
+    magnitude: Distribution | None = None
+    colors_mag: tuple[float, ...] = ()
 
     def __post_init__(self):
-        _check_supports(
+        check_supports(
             "source",
             self,
             effective_radius_arcsec=POSITIVE,
             sersic_index=(0.2, 10.0),
             axis_ratio=(0.01, 1.0),
             position_angle_rad=ANGLE,
+            intensity=POSITIVE,
+            magnitude=(-10.0, 60.0),
         )
+        if self.magnitude is not None and self.intensity != 1.0:
+            raise ValueError("source.magnitude takes the place of source.intensity: give one of them.")
+
+
+@dataclass(frozen=True)
+class SourceImages:
+    """Images that take the place of the first source component, for example cutouts of galaxies.
+
+    The source's position and angle hold for the image, as does its magnitude; without one, the brightest pixel of the
+    image is `intensity`. Between its pixels an image is interpolated linearly, outside there is nothing.
+
+    Attributes:
+        path: A `.npy` file of float or integer images `(images, bands, height, width)` or `(images, height, width)`,
+            of which every sample draws one.
+        pixel_scale_arcsec: Width of an image's pixel on the sky behind the lens.
+        subtract_corner: Whether to subtract from every band the median of its upper left corner, a fifth of the image
+            wide, as the sky.
+    """
+
+    path: str
+    pixel_scale_arcsec: float
+    subtract_corner: bool = True
+
+    def __post_init__(self):
+        check_supports("source_images", self, pixel_scale_arcsec=POSITIVE)
 
 
 @dataclass(frozen=True)
 class Subhalos:
-    """Cold dark matter: point masses around the main lens.
+    """Cold dark matter: masses around the main lens.
 
     Attributes:
         count: How many.
-        mass_msun: Mass of each. The official recipes use a slope of -0.9 where their documentation says -1.9.
+        mass_msun: Mass of each; of a truncated NFW halo the mass M200 that it had before it was truncated. The
+            official recipes use a slope of -0.9 where their documentation says -1.9.
         radius_arcsec: Distance of each from the main lens; directions are uniform.
+        profile: `"point"` masses, or truncated NFW halos, `"tnfw"` (Baltz et al. 2009, arXiv:0705.0682).
+        concentration: For `"tnfw"`, the concentration c200 of each.
+        truncation: For `"tnfw"`, the truncation radius of each over its scale radius.
     """
 
     count: Distribution
     mass_msun: Spread
     radius_arcsec: Spread
+    profile: Literal["point", "tnfw"] = "point"
+    concentration: Distribution = 15.0
+    truncation: Distribution = 5.0
 
     def __post_init__(self):
-        _check_supports("subhalos", self, count=NOT_NEGATIVE, mass_msun=POSITIVE, radius_arcsec=NOT_NEGATIVE)
+        check_supports(
+            "subhalos",
+            self,
+            count=NOT_NEGATIVE,
+            mass_msun=POSITIVE,
+            radius_arcsec=NOT_NEGATIVE,
+            concentration=(1.0, 1e3),
+            truncation=(0.1, 1e3),
+        )
         for name in ("mass_msun", "radius_arcsec"):
             if not isinstance(getattr(self, name), Spread):
                 raise ValueError(f"subhalos.{name} must be a distribution, of which every subhalo draws its own.")
         if not isinstance(self.count, PoissonCount) and self.count != int(support(self.count)[0]):
             raise ValueError(f"subhalos.count must be a whole number or a poisson_count, got {self.count}.")
+        check_choice("subhalos.profile", self.profile, ("point", "tnfw"))
 
 
 @dataclass(frozen=True)
@@ -145,7 +204,7 @@ class Vortex:
     num_points: int | None = None
 
     def __post_init__(self):
-        _check_supports("vortex", self, mass_msun=POSITIVE, axion_mass_log10_ev=(-26.0, -18.0), angle_rad=ANGLE)
+        check_supports("vortex", self, mass_msun=POSITIVE, axion_mass_log10_ev=(-26.0, -18.0), angle_rad=ANGLE)
         if self.num_points is not None and self.num_points < 2:
             raise ValueError(f"vortex.num_points must be null or at least 2, got {self.num_points}.")
 
@@ -159,16 +218,20 @@ class Substructure:
         vortex: The substructure of axion.
         compensate_mass: Whether the substructure's mass within the Einstein radius is taken out of the main lens, so
             that no class is heavier than another.
+        no_sub_main_lens: A quirk of the official Model IV: another main lens for the class no_sub.
     """
 
     subhalos: Subhalos
     vortex: Vortex
     compensate_mass: bool = False
+    no_sub_main_lens: MainLens | None = None
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Poisson noise of the source and the sky, then Gaussian noise. The sky's mean is subtracted again.
+    """Noise relative to the image: Poisson noise of the source and the sky, then Gaussian noise.
+
+    The sky's mean is subtracted again. For noise in physical units take a `Detector`.
 
     Attributes:
         peak_counts: Photons in the brightest pixel of the noise-free image, which sets the exposure.
@@ -182,38 +245,8 @@ class Noise:
 
     def __post_init__(self):
         # Whole numbers of photons are exact in float32 up to 2 ** 24.
-        _check_supports(
+        check_supports(
             "noise", self, peak_counts=(1.0, 2.0**23), sky_counts=(0.0, 2.0**23), background_rms=NOT_NEGATIVE
-        )
-
-
-@dataclass(frozen=True)
-class Instrument:
-    """Pixels and point-spread function.
-
-    Attributes:
-        num_pixels: Height and width of the image.
-        pixel_scale_arcsec: Width of a pixel.
-        psf_fwhm_arcsec: Full width at half maximum of the Gaussian point-spread function; 0 for none.
-        psf_truncation_sigma: Where that Gaussian is cut, in standard deviations.
-        oversampling: Rendered points across a pixel. With 1, the brightness at its centre stands for the pixel.
-    """
-
-    num_pixels: int
-    pixel_scale_arcsec: float
-    psf_fwhm_arcsec: float = 0.0
-    psf_truncation_sigma: float = 5.0
-    oversampling: int = 1
-
-    def __post_init__(self):
-        _check_supports(
-            "instrument",
-            self,
-            num_pixels=(2, 4096),
-            pixel_scale_arcsec=POSITIVE,
-            psf_fwhm_arcsec=(0.0, self.num_pixels * self.pixel_scale_arcsec),
-            psf_truncation_sigma=(1.0, 20.0),
-            oversampling=(1, 32),
         )
 
 
@@ -251,30 +284,44 @@ class LensSimulationConfig:
         main_lens: The lens galaxy.
         source: The lensed galaxy.
         instrument: Pixels and point-spread function.
+        source_components: Further components of the lensed galaxy, which make it clumpy.
+        source_images: Images in place of the source's Sersic profile.
+        lens_light: Components of the lens galaxy's light.
+        bands: Bands of an image.
         substructure: What tells the classes apart; `None` for smooth lenses without classes.
-        noise: `None` for noise-free images.
+        noise: Noise relative to the image, `None` for none.
+        detector: Fluxes and noise in physical units, in place of `noise`.
         super_resolution: `None`, or how the low-resolution image of a pair is made.
         z_lens: Redshift of the lens.
         z_source: Redshift of the source.
         scaling: `"peak"` divides by the peak of the noise-free image; `"min_max"` maps every finished image onto
-            [0, 1] by its own minimum and maximum.
+            [0, 1] by its own minimum and maximum; `"clipped_max"` sets what is negative to 0 and divides by the
+            maximum, as the official Model IV does; `"none"` leaves the detector's counts as they are.
         distances: `"luminosity"` is a quirk of the official recipes, see `cosmology.einstein_area_per_mass`.
         source_redshift_convention: A quirk of the official Model II: the redshift for which its lens parameters are
             taken; all deflections come out at 0.63 of their size. `None` leaves them as they are.
+        convention_omega_matter: The matter density with which that factor is computed. The official recipes take it
+            from pyHalo, whose cosmology is not theirs.
     """
 
     name: str
     main_lens: MainLens
     source: Source
     instrument: Instrument
+    source_components: tuple[Source, ...] = ()
+    source_images: SourceImages | None = None
+    lens_light: tuple[Source, ...] = ()
+    bands: int = 1
     substructure: Substructure | None = None
     noise: Noise | None = None
+    detector: Detector | None = None
     super_resolution: SuperResolution | None = None
     z_lens: float = 0.5
     z_source: float = 1.0
-    scaling: Literal["peak", "min_max"] = "peak"
+    scaling: Literal["peak", "min_max", "clipped_max", "none"] = "peak"
     distances: Literal["angular_diameter", "luminosity"] = "angular_diameter"
     source_redshift_convention: float | None = None
+    convention_omega_matter: float = 0.3
 
     def __post_init__(self):
         if not 0 < self.z_lens < self.z_source:
@@ -283,11 +330,25 @@ class LensSimulationConfig:
             raise ValueError(
                 f"source_redshift_convention must exceed z_lens={self.z_lens}, got {self.source_redshift_convention}."
             )
-        for name, choices in (("scaling", ("peak", "min_max")), ("distances", ("angular_diameter", "luminosity"))):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} must be one of {choices}, got {getattr(self, name)!r}.")
+        check_supports("configuration", self, convention_omega_matter=(0.01, 1.0))
+        check_choice("scaling", self.scaling, ("peak", "min_max", "clipped_max", "none"))
+        check_choice("distances", self.distances, ("angular_diameter", "luminosity"))
+        self._check_light()
         if self.super_resolution is not None:
             self._check_pair(self.super_resolution)
+
+    def _check_light(self) -> None:
+        if self.bands < 1:
+            raise ValueError(f"bands must be at least 1, got {self.bands}.")
+        for light in (self.source, *self.source_components, *self.lens_light):
+            if len(light.colors_mag) not in (0, self.bands):
+                raise ValueError(
+                    f"colors_mag must have a value for each of {self.bands} bands, got {light.colors_mag}."
+                )
+        if self.noise is not None and self.detector is not None:
+            raise ValueError("noise is relative and detector is in physical units: set one of them to null.")
+        if self.scaling == "none" and self.detector is None:
+            raise ValueError("scaling='none' keeps a detector's counts: it needs a detector.")
 
     def _check_pair(self, pair: SuperResolution) -> None:
         if self.instrument.num_pixels % pair.upscale:
@@ -297,22 +358,66 @@ class LensSimulationConfig:
             )
         if pair.method == "telescope" and self.scaling != "peak":
             raise ValueError("super_resolution.method='telescope' keeps the flux of a pair: scaling must be 'peak'.")
+        if pair.method == "telescope" and self.detector is not None:
+            raise ValueError("super_resolution.method='telescope' needs noise instead of a detector.")
 
     @property
     def deflection_scale(self) -> float:
         """The factor by which `source_redshift_convention` changes all deflections; 1 without it."""
         if self.source_redshift_convention is None:
             return 1.0
-        return convention_deflection_scale(self.z_lens, self.z_source, self.source_redshift_convention)
+        return convention_deflection_scale(
+            self.z_lens, self.z_source, self.source_redshift_convention, self.convention_omega_matter
+        )
 
     @property
     def einstein_area_per_mass(self) -> float:
         """The squared Einstein radius of a point mass as the images show it, in arcsec^2 per M_sun."""
         return self.deflection_scale * einstein_area_per_mass(self.z_lens, self.z_source, self.distances)
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Paths of the files that the images depend on."""
+        images = None if self.source_images is None else self.source_images.path
+        return tuple(path for path in (images, self.instrument.psf_fits) if path is not None)
+
+    @property
+    def zero_point_mag(self) -> float:
+        """The magnitude of one electron per second; without a detector only differences of magnitudes matter."""
+        return 25.0 if self.detector is None else self.detector.zero_point_mag
+
+    def observed_by(
+        self, instrument: str, source_magnitude: Distribution = SOURCE_MAGNITUDE
+    ) -> "LensSimulationConfig":
+        """The same scenes through an instrument of `INSTRUMENTS`, with its noise, in its electrons per second.
+
+        The number of pixels stays; every component of the source that has no magnitude gets `source_magnitude`.
+
+        Raises:
+            ValueError: If there is no such instrument, or a component of the lens light has no magnitude.
+        """
+        optics, detector = get_instrument(instrument)
+        if any(light.magnitude is None for light in self.lens_light):
+            raise ValueError(f"{self.name}: give every component of lens_light a magnitude first.")
+
+        def with_magnitude(light: Source) -> Source:
+            if light.magnitude is not None:
+                return light
+            return dataclasses.replace(light, intensity=1.0, magnitude=source_magnitude)
+
+        return dataclasses.replace(
+            self,
+            source=with_magnitude(self.source),
+            source_components=tuple(map(with_magnitude, self.source_components)),
+            instrument=dataclasses.replace(optics, num_pixels=self.instrument.num_pixels),
+            noise=None,
+            detector=detector,
+            scaling="none",
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """The configuration as nested dictionaries of plain values."""
-        return _encode(self)
+        return encode(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "LensSimulationConfig":
@@ -321,7 +426,7 @@ class LensSimulationConfig:
         Raises:
             ValueError: If a field is unknown, missing or impossible, by its dotted name.
         """
-        return _decode(cls, values, "configuration")
+        return decode(cls, values, "configuration")
 
     def to_yaml(self) -> str:
         """The configuration as YAML."""
@@ -350,71 +455,5 @@ class LensSimulationConfig:
                 holder = holder.get(parent) if isinstance(holder, dict) else None
             if not isinstance(holder, dict) or name not in holder:
                 raise ValueError(f"Cannot override {path!r}: the configuration has no such field.")
-            holder[name] = _encode(value)
+            holder[name] = encode(value)
         return type(self).from_dict(values)
-
-
-_DISTRIBUTION_NAMES = {cls: name for name, cls in DISTRIBUTIONS.items()}
-
-
-def _encode(value: Any) -> Any:
-    if not dataclasses.is_dataclass(value):
-        return value
-    values = {f.name: _encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    kind = _DISTRIBUTION_NAMES.get(type(value))
-    return values if kind is None else {kind: values}
-
-
-def _decode(cls: type, values: Any, path: str) -> Any:
-    if not isinstance(values, Mapping):
-        raise ValueError(f"{path} must be a mapping of fields, got {values!r}.")
-    hints = typing.get_type_hints(cls)
-    unknown = set(values) - set(hints)
-    if unknown:
-        raise ValueError(f"{path} has no field {sorted(unknown)[0]!r}; its fields are {', '.join(hints)}.")
-    arguments = {name: _decode_field(hints[name], value, f"{path}.{name}") for name, value in values.items()}
-    try:
-        return cls(**arguments)
-    except TypeError as error:
-        raise ValueError(f"{path}: {error}.") from error
-
-
-def _decode_field(hint: Any, value: Any, path: str) -> Any:
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if value is None and type(None) in options:
-        return None
-    sections = [option for option in options if dataclasses.is_dataclass(option)]
-    if isinstance(value, Mapping) and len(value) == 1 and next(iter(value)) in DISTRIBUTIONS:
-        (kind, fields), *_ = value.items()
-        if DISTRIBUTIONS[kind] not in options:
-            raise ValueError(f"{path} cannot be a {kind}.")
-        return _decode(DISTRIBUTIONS[kind], fields, path)
-    if len(sections) == 1:
-        return _decode(typing.cast(type, sections[0]), value, path)
-    return _decode_plain(options, value, path)
-
-
-def _decode_plain(options: tuple[Any, ...], value: Any, path: str) -> Any:
-    if bool in options and isinstance(value, bool):
-        return value
-    if int in options and isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if float in options and isinstance(value, int | float | str) and not isinstance(value, bool):
-        try:
-            return float(value)  # YAML reads 1e10, which has no point, as text.
-        except ValueError:
-            pass
-    if isinstance(value, str) and (str in options or any(typing.get_origin(o) is Literal for o in options)):
-        return value
-    names = ", ".join(getattr(option, "__name__", str(option)) for option in options)
-    raise ValueError(f"{path} cannot be {value!r}; it must be one of: {names}.")
-
-
-def _check_supports(section: str, config: Any, **limits: tuple[float, float]) -> None:
-    for name, (low, high) in limits.items():
-        value = getattr(config, name)
-        if value is None:
-            continue
-        smallest, largest = support(value)
-        if not (low <= smallest and largest <= high and np.isfinite(smallest)):
-            raise ValueError(f"{section}.{name} must lie within [{low:.4g}, {high:.4g}], got {value}.")

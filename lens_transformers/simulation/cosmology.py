@@ -1,5 +1,6 @@
 """Distances, and the Einstein radius of a mass, in the flat LCDM cosmology of the official simulations."""
 
+import math
 from functools import lru_cache
 
 import astropy.units as u
@@ -7,7 +8,7 @@ from astropy.constants import G, c
 from astropy.cosmology import FlatLambdaCDM
 
 
-__all__ = ["convention_deflection_scale", "einstein_area_per_mass"]
+__all__ = ["convention_deflection_scale", "einstein_area_per_mass", "nfw_scale", "velocity_dispersion_radius"]
 
 COSMOLOGY = FlatLambdaCDM(H0=70, Om0=0.3, Ob0=0.05)
 
@@ -37,11 +38,30 @@ def einstein_area_per_mass(z_lens: float, z_source: float, distances: str = "ang
 
 
 @lru_cache
-def convention_deflection_scale(z_lens: float, z_source: float, z_convention: float) -> float:
+def convention_deflection_scale(
+    z_lens: float, z_source: float, z_convention: float, omega_matter: float = COSMOLOGY.Om0
+) -> float:
     """The factor on deflections that are declared for a source at `z_convention` but meet one at `z_source`.
 
     lenstronomy's simulation interface takes lens parameters as if for its convention redshift and rescales them to the
-    true source; the official Model II gives it parameters for the true source.
+    true source; the official Model II gives it parameters for the true source, in a cosmology of another matter
+    density.
     """
-    lens, source, convention = (COSMOLOGY.comoving_distance(z).value for z in (z_lens, z_source, z_convention))
+    cosmology = FlatLambdaCDM(H0=COSMOLOGY.H0, Om0=omega_matter)
+    lens, source, convention = (cosmology.comoving_distance(z).value for z in (z_lens, z_source, z_convention))
     return (1 - lens / source) / (1 - lens / convention)
+
+
+@lru_cache
+def velocity_dispersion_radius(z_lens: float, z_source: float) -> float:
+    """The Einstein radius of an isothermal lens of 1 km/s, in arcsec; it grows with the square of the dispersion."""
+    lens, source = (COSMOLOGY.comoving_distance(z).value for z in (z_lens, z_source))
+    return 4 * math.pi / c.to_value(u.km / u.s) ** 2 * (1 - lens / source) * u.rad.to(u.arcsec)
+
+
+@lru_cache
+def nfw_scale(z_lens: float) -> float:
+    """The radius r200 of an NFW halo of one solar mass, in arcsec; it grows with the cube root of M200."""
+    density = 200 * COSMOLOGY.critical_density(z_lens).to_value(u.M_sun / u.Mpc**3)
+    radius = (3 / (4 * math.pi * density)) ** (1 / 3)
+    return radius / COSMOLOGY.angular_diameter_distance(z_lens).to_value(u.Mpc) * u.rad.to(u.arcsec)

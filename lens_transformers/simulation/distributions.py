@@ -15,9 +15,11 @@ __all__ = [
     "Distribution",
     "Gaussian2D",
     "LogUniform",
+    "Normal",
     "PoissonCount",
     "Position",
     "PowerLaw",
+    "Radial",
     "Spread",
     "Square",
     "Uniform",
@@ -77,6 +79,32 @@ class PowerLaw:
 
 
 @dataclass(frozen=True)
+class Normal:
+    """Normal of mean `mean` and standard deviation `std`, held within four of them."""
+
+    mean: float
+    std: float
+
+    def __post_init__(self):
+        if not (np.isfinite([self.mean, self.std]).all() and self.std >= 0):
+            raise ValueError(f"Normal needs a finite mean and std >= 0, got mean={self.mean}, std={self.std}.")
+
+    @property
+    def low(self) -> float:
+        """The smallest value."""
+        return self.mean - 4 * self.std
+
+    @property
+    def high(self) -> float:
+        """The largest value."""
+        return self.mean + 4 * self.std
+
+    def draw(self, rng: np.random.Generator, size: int | None = None):
+        """Draws one value, or an array of `size` values."""
+        return self.mean + self.std * np.clip(rng.standard_normal(size), -4, 4)
+
+
+@dataclass(frozen=True)
 class PoissonCount:
     """A whole number from a Poisson distribution of mean `mean`."""
 
@@ -123,6 +151,24 @@ class Disc:
 
 
 @dataclass(frozen=True)
+class Radial:
+    """A position in a uniform direction, at a distance uniform between `low` and `high` (arcsec)."""
+
+    low: float
+    high: float
+
+    def __post_init__(self):
+        if not 0 <= self.low <= self.high < np.inf:
+            raise ValueError(f"Radial needs finite 0 <= low <= high, got low={self.low}, high={self.high}.")
+
+    def draw(self, rng: np.random.Generator) -> tuple[float, float]:
+        """Draws one position (x, y)."""
+        fraction, turn = rng.random(2)
+        radius, angle = self.low + (self.high - self.low) * fraction, 2.0 * np.pi * turn
+        return radius * np.cos(angle), radius * np.sin(angle)
+
+
+@dataclass(frozen=True)
 class Gaussian2D:
     """A position with independent Gaussian coordinates of standard deviation `std` (arcsec)."""
 
@@ -137,17 +183,19 @@ class Gaussian2D:
         return x, y
 
 
-Spread = Uniform | LogUniform | PowerLaw
+Spread = Uniform | LogUniform | PowerLaw | Normal
 Distribution = float | PoissonCount | Spread
-Position = Square | Disc | Gaussian2D
+Position = Square | Disc | Radial | Gaussian2D
 
 DISTRIBUTIONS: dict[str, type] = {
     "uniform": Uniform,
     "log_uniform": LogUniform,
     "power_law": PowerLaw,
+    "normal": Normal,
     "poisson_count": PoissonCount,
     "square": Square,
     "disc": Disc,
+    "radial": Radial,
     "gaussian_2d": Gaussian2D,
 }
 

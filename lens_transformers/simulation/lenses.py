@@ -1,8 +1,11 @@
 """Deflections on a grid of points, for a batch of lenses at once.
 
 Coordinates and deflections are flat, `(batch, points)` in arcsec; a parameter is `(batch, 1)`. The profiles come from
-caustics, but for the point mass, which is the inner loop and is written out for speed, and the vortex as a line.
+caustics, but for the point mass, which is the inner loop and is written out for speed, the truncated NFW halo, whose
+form there loses digits near its scale radius, and the vortex as a line.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -12,14 +15,26 @@ from caustics.lenses.func import (
 )
 
 
-__all__ = ["external_shear_deflection", "points_deflection", "rod_deflection", "rotate", "sie_deflection"]
+__all__ = [
+    "add_points",
+    "external_shear_deflection",
+    "halos_deflection",
+    "points_deflection",
+    "rod_deflection",
+    "rotate",
+    "sie_deflection",
+    "tnfw_enclosed_area",
+]
 
 Deflection = tuple[torch.Tensor, torch.Tensor]
 
 # Far below a pixel: they only keep a grid point that lies exactly on a centre from being 0 / 0.
-SIE_CORE_ARCSEC = 1e-6
+SIE_CORE_ARCSEC = 1e-12
 POINT_CORE_ARCSEC2 = 1e-12
 ROD_CORE_ARCSEC2 = 1e-12
+
+# Enough work for one compiled call, and few enough operations to compile in seconds.
+POINTS_PER_CALL = 25
 
 
 def rotate(x: torch.Tensor, y: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> Deflection:
@@ -46,35 +61,109 @@ def external_shear_deflection(
     return reduced_deflection_angle_external_shear(zero, zero, shear_1, shear_2, x, y)
 
 
-def points_deflection(x: torch.Tensor, y: torch.Tensor, points: list[np.ndarray]) -> Deflection:
+def points_deflection(
+    x: torch.Tensor, y: torch.Tensor, points: list[np.ndarray], accumulate: Callable | None = None
+) -> Deflection:
     """Deflection of point masses, of which every sample has its own number.
 
     Args:
         x: Coordinates `(1, points)`, the same for all samples.
         y: Likewise.
         points: For each sample an array `(masses, 3)` of x, y (arcsec) and squared Einstein radius (arcsec^2).
+        accumulate: A compiled `add_points`, which takes `POINTS_PER_CALL` masses at a time.
 
     Returns:
         The deflection `(batch, points)`, added up mass by mass, so that memory does not grow with their number.
     """
-    counts = np.array([len(masses) for masses in points])
-    # With the longest lists first, the samples that have a k-th mass are the first ones.
-    order = np.argsort(-counts, kind="stable")
-    table = np.zeros((len(points), counts.max(initial=0), 3), dtype=np.float32)
-    for row, sample in enumerate(order):
-        table[row, : counts[sample]] = points[sample]
-    masses = torch.from_numpy(table).to(x.device)
-    core = torch.tensor(POINT_CORE_ARCSEC2, device=x.device)
+    masses, counts, back = _table(points, x)
     total_x, total_y = x.new_zeros(2, len(points), x.shape[-1])
-    for k in range(table.shape[1]):
+    if accumulate is not None:
+        for first in range(0, masses.shape[1], POINTS_PER_CALL):
+            chunk = masses[:, first : first + POINTS_PER_CALL]
+            # A point without mass deflects nothing.
+            chunk = torch.nn.functional.pad(chunk, (0, 0, 0, POINTS_PER_CALL - chunk.shape[1]))
+            total_x, total_y = accumulate(total_x, total_y, x, y, chunk)
+        return total_x[back], total_y[back]
+    core = torch.tensor(POINT_CORE_ARCSEC2, device=x.device, dtype=x.dtype)
+    for k in range(masses.shape[1]):
         rows = int((counts > k).sum())
         point_x, point_y, area = masses[:rows, k].unsqueeze(-1).unbind(1)
         dx, dy = x - point_x, y - point_y
         weight = area / torch.addcmul(core, dx, dx).addcmul_(dy, dy)
         total_x[:rows].addcmul_(dx, weight)
         total_y[:rows].addcmul_(dy, weight)
-    back = torch.from_numpy(np.argsort(order, kind="stable")).to(x.device)
     return total_x[back], total_y[back]
+
+
+def add_points(
+    total_x: torch.Tensor, total_y: torch.Tensor, x: torch.Tensor, y: torch.Tensor, masses: torch.Tensor
+) -> Deflection:
+    """Adds the deflection of the point masses `(batch, masses, 3)` to a total; written to be compiled."""
+    for k in range(masses.shape[1]):
+        dx, dy = x - masses[:, k, :1], y - masses[:, k, 1:2]
+        weight = masses[:, k, 2:] / (POINT_CORE_ARCSEC2 + dx * dx + dy * dy)
+        total_x, total_y = total_x + dx * weight, total_y + dy * weight
+    return total_x, total_y
+
+
+def halos_deflection(x: torch.Tensor, y: torch.Tensor, halos: list[np.ndarray]) -> Deflection:
+    """Deflection of truncated NFW halos, of which every sample has its own number.
+
+    Args:
+        x: Coordinates `(1, points)`, the same for all samples.
+        y: Likewise.
+        halos: For each sample an array `(halos, 5)` of x, y (arcsec), squared Einstein radius of the mass M0
+            (arcsec^2), scale radius (arcsec) and truncation radius over scale radius.
+
+    Returns:
+        The deflection `(batch, points)`, added up halo by halo.
+    """
+    table, counts, back = _table(halos, x)
+    total_x, total_y = x.new_zeros(2, len(halos), x.shape[-1])
+    for k in range(table.shape[1]):
+        rows = int((counts > k).sum())
+        halo_x, halo_y, area, scale, truncation = table[:rows, k].unsqueeze(-1).unbind(1)
+        dx, dy = x - halo_x, y - halo_y
+        radius2 = POINT_CORE_ARCSEC2 + dx * dx + dy * dy
+        weight = area * tnfw_enclosed_area(radius2.sqrt() / scale, truncation) / radius2
+        total_x[:rows] += dx * weight
+        total_y[:rows] += dy * weight
+    return total_x[back], total_y[back]
+
+
+def tnfw_enclosed_area(radius: torch.Tensor, truncation: torch.Tensor) -> torch.Tensor:
+    """The mass of a truncated NFW halo that is seen within a circle, in units of M0 = 4 pi rho_s r_s^3.
+
+    Baltz et al. 2009 (arXiv:0705.0682), equation A.11.
+
+    Args:
+        radius: Radius of the circle over the scale radius.
+        truncation: Truncation radius over the scale radius.
+    """
+    t2, r2 = truncation**2, radius**2
+    excess = r2 - 1
+    root = excess.abs().clamp(min=1e-12).sqrt()
+    # F(x) of equation A.5, whose two branches meet in a power series of x^2 - 1.
+    inner, outer = torch.atanh(root.clamp(max=1 - 1e-7)) / root, torch.atan(root) / root
+    series = 1 - excess * (1 / 3 - excess * (1 / 5 - excess * (1 / 7 - excess * (1 / 9 - excess / 11))))
+    f = torch.where(excess.abs() < 0.02, series, torch.where(excess < 0, inner, outer))
+    distance = (t2 + r2).sqrt()
+    logarithm = torch.log(radius / (truncation + distance))
+    bracket = (t2 + 1 + 2 * excess) * f + truncation * torch.pi + (t2 - 1) * torch.log(truncation)
+    bracket = bracket + distance * ((t2 - 1) / truncation * logarithm - torch.pi)
+    return t2 / (t2 + 1) ** 2 * bracket
+
+
+def _table(rows: list[np.ndarray], like: torch.Tensor) -> tuple[torch.Tensor, np.ndarray, torch.Tensor]:
+    """Lists of every sample as one padded table, the longest first, their lengths, and the way back to their order."""
+    counts = np.array([len(row) for row in rows])
+    # With the longest lists first, the samples that have a k-th mass are the first ones.
+    order = np.argsort(-counts, kind="stable")
+    table = np.zeros((len(rows), counts.max(initial=0), rows[0].shape[1]))
+    for place, sample in enumerate(order):
+        table[place, : counts[sample]] = rows[sample]
+    back = torch.from_numpy(np.argsort(order, kind="stable")).to(like.device)
+    return torch.from_numpy(table).to(like), counts, back
 
 
 def rod_deflection(

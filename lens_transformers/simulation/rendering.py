@@ -1,71 +1,125 @@
 """From drawn scenes to the surface brightness that reaches the telescope."""
 
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
 import numpy as np
 import torch
 
-from .config import LensSimulationConfig
+from .config import LensSimulationConfig, Source
 from .lenses import (
     Deflection,
+    add_points,
     external_shear_deflection,
+    halos_deflection,
     points_deflection,
     rod_deflection,
     rotate,
     sie_deflection,
 )
-from .scenes import Scene
-from .sources import sersic_brightness
+from .light import image_brightness, sersic_brightness
+from .scenes import Scene, lens_light_prefixes, source_prefixes
 
 
-__all__ = ["render"]
+__all__ = ["compiled", "deflect", "render"]
 
 
-def render(config: LensSimulationConfig, scenes: list[Scene], x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Surface brightness of the lensed sources.
+def render(
+    config: LensSimulationConfig,
+    scenes: list[Scene],
+    x: torch.Tensor,
+    y: torch.Tensor,
+    *,
+    source_images: torch.Tensor | None = None,
+    compile: bool = False,
+) -> torch.Tensor:
+    """Surface brightness of the lensed sources and of the lenses.
 
     Args:
         config: What the scenes were drawn from.
         scenes: The scenes of a batch.
         x: Coordinates in arcsec, `(1, points)`.
         y: Likewise.
+        source_images: The images that may take the first source component's place, `(images, bands, height, width)`.
+        compile: Whether to compile the inner loops.
 
     Returns:
-        The brightness `(batch, points)`, in units of the source's brightness at its effective radius.
+        The brightness `(batch, bands, points)`, 1 at the effective radius of a component without intensity.
     """
-    columns = _Columns(scenes, x.device)
-    alpha_x, alpha_y = _total_deflection(config, scenes, columns, x, y)
-    beta_x, beta_y = x - alpha_x - columns["source_x_arcsec"], y - alpha_y - columns["source_y_arcsec"]
-    return sersic_brightness(
-        *rotate(beta_x, beta_y, *columns.direction("source_position_angle_rad")),
-        columns["source_radius_arcsec"],
-        columns["source_sersic_index"],
-        columns["source_axis_ratio"],
-    )
+    columns = _Columns(scenes, x)
+    alpha_x, alpha_y = deflect(config, scenes, x, y, compile=compile)
+    beta = x - alpha_x, y - alpha_y
+    lights = [
+        (light, prefix, beta)
+        for light, prefix in zip((config.source, *config.source_components), source_prefixes(config), strict=True)
+    ]
+    lights += [
+        (light, prefix, (x, y)) for light, prefix in zip(config.lens_light, lens_light_prefixes(config), strict=True)
+    ]
+    parts = []
+    if config.source_images is not None and source_images is not None:
+        pixel_scale = config.source_images.pixel_scale_arcsec
+        parts.append(_lensed_image(config, columns, beta, source_images, pixel_scale))
+        del lights[0]
+    for light, prefix, place in lights:
+        parts.append(_component(light, prefix, columns, place, compile))
+    surface = sum(parts[1:], start=parts[0])
+    return surface.expand(-1, config.bands, -1)
 
 
-def _total_deflection(
-    config: LensSimulationConfig, scenes: list[Scene], columns: "_Columns", x: torch.Tensor, y: torch.Tensor
+def deflect(
+    config: LensSimulationConfig, scenes: list[Scene], x: torch.Tensor, y: torch.Tensor, *, compile: bool = False
 ) -> Deflection:
-    cos, sin = columns.direction("position_angle_rad")
-    along, across = rotate(x - columns["lens_x_arcsec"], y - columns["lens_y_arcsec"], cos, sin)
-    ellipsoid = sie_deflection(along, across, columns["main_lens_einstein_radius_arcsec"], columns["axis_ratio"])
-    alpha_x, alpha_y = rotate(*ellipsoid, cos, -sin)
-
+    """Deflection of everything in the lens plane, `(batch, points)` in arcsec; arguments as in `render`."""
+    columns = _Columns(scenes, x)
     shear_1, shear_2 = columns.direction("shear_angle_rad", turns=2)
     shear = columns["shear_strength"]
-    shear_x, shear_y = external_shear_deflection(x, y, shear * shear_1, shear * shear_2)
-    alpha_x, alpha_y = alpha_x + shear_x, alpha_y + shear_y
-
+    alpha_x, alpha_y = compiled(_smooth_deflection, compile)(
+        x,
+        y,
+        columns["lens_x_arcsec"],
+        columns["lens_y_arcsec"],
+        *columns.direction("position_angle_rad"),
+        columns["main_lens_einstein_radius_arcsec"],
+        columns["axis_ratio"],
+        shear * shear_1,
+        shear * shear_2,
+    )
     if any(len(scene.points) for scene in scenes):
-        points_x, points_y = points_deflection(x, y, [scene.points for scene in scenes])
+        accumulate = compiled(add_points, True) if compile else None
+        points_x, points_y = points_deflection(x, y, [scene.points for scene in scenes], accumulate)
         alpha_x, alpha_y = alpha_x + points_x, alpha_y + points_y
+
+    if any(len(scene.halos) for scene in scenes):
+        halos_x, halos_y = halos_deflection(x, y, [scene.halos for scene in scenes])
+        alpha_x, alpha_y = alpha_x + halos_x, alpha_y + halos_y
 
     if config.substructure is not None and config.substructure.vortex.num_points is None:
         rows = [row for row, scene in enumerate(scenes) if scene.parameters["vortex_mass_msun"] > 0]
         if rows:
-            rod_x, rod_y = _rods(config, _Columns([scenes[row] for row in rows], x.device), x, y)
+            rod_x, rod_y = _rods(config, _Columns([scenes[row] for row in rows], x), x, y)
             alpha_x[rows] += rod_x
             alpha_y[rows] += rod_y
     return alpha_x, alpha_y
+
+
+def _smooth_deflection(
+    x: torch.Tensor,
+    y: torch.Tensor,
+    lens_x: torch.Tensor,
+    lens_y: torch.Tensor,
+    cos: torch.Tensor,
+    sin: torch.Tensor,
+    einstein_radius: torch.Tensor,
+    axis_ratio: torch.Tensor,
+    shear_1: torch.Tensor,
+    shear_2: torch.Tensor,
+) -> Deflection:
+    along, across = rotate(x - lens_x, y - lens_y, cos, sin)
+    alpha_x, alpha_y = rotate(*sie_deflection(along, across, einstein_radius, axis_ratio), cos, -sin)
+    shear_x, shear_y = external_shear_deflection(x, y, shear_1, shear_2)
+    return alpha_x + shear_x, alpha_y + shear_y
 
 
 def _rods(config: LensSimulationConfig, columns: "_Columns", x: torch.Tensor, y: torch.Tensor) -> Deflection:
@@ -75,12 +129,81 @@ def _rods(config: LensSimulationConfig, columns: "_Columns", x: torch.Tensor, y:
     return rotate(*rod_deflection(along, across, columns["vortex_half_length_arcsec"], area), cos, -sin)
 
 
-class _Columns:
-    """Parameters of a batch as `(batch, 1)` float32 tensors."""
+def _component(light: Source, prefix: str, columns: "_Columns", place: Deflection, compile: bool) -> torch.Tensor:
+    """One Sersic component, `(batch, bands or 1, points)`."""
+    brightness = compiled(_sersic, compile)(
+        *place,
+        columns[f"{prefix}_x_arcsec"],
+        columns[f"{prefix}_y_arcsec"],
+        *columns.direction(f"{prefix}_position_angle_rad"),
+        columns[f"{prefix}_radius_arcsec"],
+        columns[f"{prefix}_sersic_index"],
+        columns[f"{prefix}_axis_ratio"],
+    )
+    if f"{prefix}_intensity" in columns:
+        brightness = brightness * columns[f"{prefix}_intensity"]
+    return brightness[:, None] * _colors(light, brightness) if light.colors_mag else brightness[:, None]
 
-    def __init__(self, scenes: list[Scene], device: torch.device):
+
+def _sersic(
+    x: torch.Tensor,
+    y: torch.Tensor,
+    source_x: torch.Tensor,
+    source_y: torch.Tensor,
+    cos: torch.Tensor,
+    sin: torch.Tensor,
+    radius: torch.Tensor,
+    sersic_index: torch.Tensor,
+    axis_ratio: torch.Tensor,
+) -> torch.Tensor:
+    return sersic_brightness(*rotate(x - source_x, y - source_y, cos, sin), radius, sersic_index, axis_ratio)
+
+
+def _lensed_image(
+    config: LensSimulationConfig, columns: "_Columns", beta: Deflection, images: torch.Tensor, pixel_scale: float
+) -> torch.Tensor:
+    """The image that takes the first source component's place, `(batch, bands, points)`."""
+    drawn = images[columns.integers("source_image_fraction", len(images))]
+    along, across = rotate(
+        beta[0] - columns["source_x_arcsec"],
+        beta[1] - columns["source_y_arcsec"],
+        *columns.direction("source_position_angle_rad"),
+    )
+    brightness = image_brightness(drawn, along, across, pixel_scale)
+    if config.source.magnitude is not None:
+        # A magnitude is that of each band's own flux.
+        flux = drawn.sum(dim=(2, 3)) * pixel_scale**2
+        brightness = brightness / flux.clamp(min=torch.finfo(flux.dtype).tiny)[..., None]
+        brightness = brightness * 10 ** (-0.4 * (columns["source_magnitude"] - config.zero_point_mag))[..., None]
+    elif "source_intensity" in columns:
+        brightness = brightness * columns["source_intensity"][..., None]
+    return brightness * _colors(config.source, brightness) if config.source.colors_mag else brightness
+
+
+def _colors(light: Source, like: torch.Tensor) -> torch.Tensor:
+    """Brightness of a component in every band, `(bands, 1)`."""
+    return (10 ** (-0.4 * torch.tensor(light.colors_mag, dtype=torch.float64))).to(like)[:, None]
+
+
+@lru_cache
+def _compile(function: Callable) -> Any:
+    return torch.compile(function, dynamic=False)
+
+
+def compiled(function: Callable, compile: bool) -> Any:
+    """A function, compiled or as it is."""
+    return _compile(function) if compile else function
+
+
+class _Columns:
+    """Parameters of a batch as `(batch, 1)` tensors on the device and in the dtype of `like`."""
+
+    def __init__(self, scenes: list[Scene], like: torch.Tensor):
         self._scenes = scenes
-        self._device = device
+        self._like = like
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._scenes[0].parameters
 
     def __getitem__(self, name: str) -> torch.Tensor:
         return self._tensor(self._values(name))
@@ -90,8 +213,12 @@ class _Columns:
         angle = turns * self._values(name)
         return self._tensor(np.cos(angle)), self._tensor(np.sin(angle))
 
+    def integers(self, name: str, count: int) -> torch.Tensor:
+        """Fractions in [0, 1) as indices `(batch,)` below `count`."""
+        return torch.from_numpy((self._values(name) * count).astype(np.int64)).to(self._like.device)
+
     def _values(self, name: str) -> np.ndarray:
         return np.array([scene.parameters[name] for scene in self._scenes], dtype=np.float64)
 
     def _tensor(self, values: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(values.astype(np.float32))[:, None].to(self._device)
+        return torch.from_numpy(values)[:, None].to(self._like)

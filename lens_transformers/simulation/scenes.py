@@ -8,12 +8,16 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
-from .config import LensSimulationConfig, Subhalos, Substructure, Vortex
+from .config import LensSimulationConfig, MainLens, Source, Subhalos, Substructure, Vortex
+from .cosmology import nfw_scale, velocity_dispersion_radius
 from .distributions import draw
+from .lenses import halos_deflection
+from .light import sersic_flux
 
 
-__all__ = ["Scene", "draw_normals", "draw_scene"]
+__all__ = ["Scene", "draw_normals", "draw_scene", "lens_light_prefixes", "source_prefixes"]
 
 NO_SUB, CDM, AXION = range(3)
 
@@ -21,7 +25,11 @@ NO_SUB, CDM, AXION = range(3)
 _MAX_COMPENSATED_FRACTION = 0.5
 _MAX_DRAWS = 100
 
+# A halo that lies on the Einstein radius is seen within it in part: the flux of its deflection through so many places.
+_PLACES_ON_CIRCLE = 720
+
 _NO_POINTS = np.zeros((0, 3))
+_NO_HALOS = np.zeros((0, 5))
 _ABSENT = {
     "num_subhalos": 0,
     "subhalo_mass_msun": 0.0,
@@ -43,11 +51,23 @@ class Scene:
         parameters: Every parameter that is one number, named with its unit, as the image shows it: what a quirk of
             the configuration does to the deflections is in the Einstein radii and the shear.
         points: Point masses `(masses, 3)`: x, y in arcsec, squared Einstein radius in arcsec^2.
+        halos: Truncated NFW halos `(halos, 5)`, as `lenses.halos_deflection` has them.
     """
 
     label: int
     parameters: dict[str, float]
     points: np.ndarray
+    halos: np.ndarray
+
+
+def source_prefixes(config: LensSimulationConfig) -> list[str]:
+    """The beginnings of the parameters' names of every component of the source."""
+    return ["source", *(f"source_{number + 2}" for number in range(len(config.source_components)))]
+
+
+def lens_light_prefixes(config: LensSimulationConfig) -> list[str]:
+    """The beginnings of the parameters' names of every component of the lens light."""
+    return [f"lens_light_{number + 1}" for number in range(len(config.lens_light))]
 
 
 def draw_scene(config: LensSimulationConfig, seed: int, index: int) -> Scene:
@@ -58,19 +78,24 @@ def draw_scene(config: LensSimulationConfig, seed: int, index: int) -> Scene:
     """
     rng = _generator(seed, index, stream=0)
     label = index % 3 if config.substructure is not None else NO_SUB
-    parameters = _draw_main_lens(config, rng)
-    parameters |= _draw_source(config, parameters, rng)
+    main_lens = config.main_lens
+    if config.substructure is not None and config.substructure.no_sub_main_lens is not None and label == NO_SUB:
+        main_lens = config.substructure.no_sub_main_lens
+    parameters = _draw_main_lens(config, main_lens, rng)
+    parameters |= _draw_lights(config, parameters, rng)
     if config.noise is not None:
         parameters |= {
             "peak_counts": draw(config.noise.peak_counts, rng),
             "sky_counts": draw(config.noise.sky_counts, rng),
             "background_rms": draw(config.noise.background_rms, rng),
         }
-    points = _NO_POINTS
+    if config.detector is not None:
+        parameters["exposure_time_s"] = draw(config.detector.exposure_time_s, rng)
+    points, halos = _NO_POINTS, _NO_HALOS
     if config.substructure is not None:
-        drawn, points = _draw_substructure(config.substructure, label, parameters, config.einstein_area_per_mass, rng)
+        drawn, points, halos = _draw_substructure(config, config.substructure, label, parameters, rng)
         parameters |= drawn
-    return Scene(label, parameters, points)
+    return Scene(label, parameters, points, halos)
 
 
 def draw_normals(seed: int, index: int, out: np.ndarray) -> None:
@@ -83,10 +108,13 @@ def _generator(seed: int, index: int, stream: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=key, counter=np.array([0, 0, 0, stream], dtype=np.uint64)))
 
 
-def _draw_main_lens(config: LensSimulationConfig, rng: np.random.Generator) -> dict[str, float]:
-    lens, scale = config.main_lens, config.deflection_scale
+def _draw_main_lens(config: LensSimulationConfig, lens: MainLens, rng: np.random.Generator) -> dict[str, float]:
+    scale = config.deflection_scale
     if lens.mass_msun is not None:
         einstein_radius = math.sqrt(scale * config.einstein_area_per_mass * draw(lens.mass_msun, rng))
+    elif lens.velocity_dispersion_km_s is not None:
+        unit = velocity_dispersion_radius(config.z_lens, config.z_source)
+        einstein_radius = unit * draw(lens.velocity_dispersion_km_s, rng) ** 2
     else:
         einstein_radius = scale * draw(lens.einstein_radius_arcsec, rng)  # type: ignore[arg-type]
     x, y = lens.position.draw(rng)
@@ -102,30 +130,58 @@ def _draw_main_lens(config: LensSimulationConfig, rng: np.random.Generator) -> d
     }
 
 
-def _draw_source(config: LensSimulationConfig, lens: dict[str, float], rng: np.random.Generator) -> dict[str, float]:
-    source = config.source
-    x, y = source.position.draw(rng)
-    return {
-        "source_x_arcsec": lens["lens_x_arcsec"] + x,
-        "source_y_arcsec": lens["lens_y_arcsec"] + y,
-        "source_radius_arcsec": draw(source.effective_radius_arcsec, rng),
-        "source_sersic_index": draw(source.sersic_index, rng),
-        "source_axis_ratio": draw(source.axis_ratio, rng),
-        "source_position_angle_rad": draw(source.position_angle_rad, rng),
+def _draw_lights(config: LensSimulationConfig, lens: dict[str, float], rng: np.random.Generator) -> dict[str, float]:
+    parameters = _draw_light(config, config.source, "source", (lens["lens_x_arcsec"], lens["lens_y_arcsec"]), rng)
+    center = (parameters["source_x_arcsec"], parameters["source_y_arcsec"])
+    if config.source_images is not None:
+        # The number of images is the file's affair: this is where among them the image lies.
+        parameters["source_image_fraction"] = rng.random()
+    for light, prefix in zip(config.source_components, source_prefixes(config)[1:], strict=True):
+        parameters |= _draw_light(config, light, prefix, center, rng)
+    for light, prefix in zip(config.lens_light, lens_light_prefixes(config), strict=True):
+        parameters |= _draw_light(config, light, prefix, (lens["lens_x_arcsec"], lens["lens_y_arcsec"]), rng)
+    return parameters
+
+
+def _draw_light(
+    config: LensSimulationConfig, light: Source, prefix: str, center: tuple[float, float], rng: np.random.Generator
+) -> dict[str, float]:
+    x, y = light.position.draw(rng)
+    radius, index = draw(light.effective_radius_arcsec, rng), draw(light.sersic_index, rng)
+    axis_ratio, angle = draw(light.axis_ratio, rng), draw(light.position_angle_rad, rng)
+    parameters = {
+        f"{prefix}_x_arcsec": center[0] + x,
+        f"{prefix}_y_arcsec": center[1] + y,
+        f"{prefix}_radius_arcsec": radius,
+        f"{prefix}_sersic_index": index,
+        f"{prefix}_axis_ratio": axis_ratio,
+        f"{prefix}_position_angle_rad": angle,
     }
+    if light.magnitude is not None:
+        magnitude = draw(light.magnitude, rng)
+        flux = 10 ** (-0.4 * (magnitude - config.zero_point_mag))
+        parameters[f"{prefix}_magnitude"] = magnitude
+        parameters[f"{prefix}_intensity"] = flux / sersic_flux(radius, index, axis_ratio)
+    elif light.intensity != 1.0:
+        parameters[f"{prefix}_intensity"] = draw(light.intensity, rng)
+    return parameters
 
 
 def _draw_substructure(
-    substructure: Substructure, label: int, lens: dict[str, float], area_per_mass: float, rng: np.random.Generator
-) -> tuple[dict[str, float], np.ndarray]:
+    config: LensSimulationConfig,
+    substructure: Substructure,
+    label: int,
+    lens: dict[str, float],
+    rng: np.random.Generator,
+) -> tuple[dict[str, float], np.ndarray, np.ndarray]:
     lens_area = lens["einstein_radius_arcsec"] ** 2
     for _ in range(_MAX_DRAWS):
-        drawn, points, area_inside = _draw_class(substructure, label, lens, area_per_mass, rng)
+        drawn, points, halos, area_inside = _draw_class(config, substructure, label, lens, rng)
         if not substructure.compensate_mass:
-            return _ABSENT | drawn, points
+            return _ABSENT | drawn, points, halos
         if area_inside <= _MAX_COMPENSATED_FRACTION * lens_area:
             drawn["main_lens_einstein_radius_arcsec"] = math.sqrt(lens_area - area_inside)
-            return _ABSENT | drawn, points
+            return _ABSENT | drawn, points, halos
     raise ValueError(
         f"In {_MAX_DRAWS} draws the substructure had more than half of the main lens's mass: with compensate_mass, "
         "choose smaller masses or a larger main lens."
@@ -133,34 +189,58 @@ def _draw_substructure(
 
 
 def _draw_class(
-    substructure: Substructure, label: int, lens: dict[str, float], area_per_mass: float, rng: np.random.Generator
-) -> tuple[dict[str, float], np.ndarray, float]:
-    """Parameters, point masses, and the squared Einstein radius of the mass within that of the lens."""
+    config: LensSimulationConfig,
+    substructure: Substructure,
+    label: int,
+    lens: dict[str, float],
+    rng: np.random.Generator,
+) -> tuple[dict[str, float], np.ndarray, np.ndarray, float]:
+    """Parameters, point masses, halos, and the squared Einstein radius of the mass within that of the lens."""
+    area_per_mass = config.einstein_area_per_mass
     center, radius = np.array([lens["lens_x_arcsec"], lens["lens_y_arcsec"]]), lens["einstein_radius_arcsec"]
     if label == CDM:
-        points = _draw_subhalos(substructure.subhalos, center, area_per_mass, rng)
+        mass, points, halos = _draw_subhalos(config, substructure.subhalos, center, rng)
         inside = np.hypot(*(points[:, :2] - center).T) < radius
-        drawn = {"num_subhalos": len(points), "subhalo_mass_msun": points[:, 2].sum() / area_per_mass}
-        return drawn, points, points[inside, 2].sum()
+        drawn = {"num_subhalos": len(mass), "subhalo_mass_msun": mass.sum()}
+        area = points[inside, 2].sum()
+        if len(halos) and substructure.compensate_mass:
+            area += _area_of_halos(halos, center, radius)
+        return drawn, points, halos, area
     if label == AXION:
         drawn = _draw_vortex(substructure.vortex, center, rng)
         area = drawn["vortex_mass_msun"] * area_per_mass
         num_points = substructure.vortex.num_points
         points = _NO_POINTS if num_points is None else _chain(drawn, area, num_points)
-        return drawn, points, area * _fraction_inside(drawn, center, radius)
-    return {}, _NO_POINTS, 0.0
+        return drawn, points, _NO_HALOS, area * _fraction_inside(drawn, center, radius)
+    return {}, _NO_POINTS, _NO_HALOS, 0.0
 
 
 def _draw_subhalos(
-    subhalos: Subhalos, center: np.ndarray, area_per_mass: float, rng: np.random.Generator
-) -> np.ndarray:
+    config: LensSimulationConfig, subhalos: Subhalos, center: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The masses, and the point masses or the halos that they are."""
     count = int(draw(subhalos.count, rng))
     mass = subhalos.mass_msun.draw(rng, count)
     radius = subhalos.radius_arcsec.draw(rng, count)
     angle = 2 * np.pi * rng.random(count)
-    return np.stack(
-        [center[0] + radius * np.cos(angle), center[1] + radius * np.sin(angle), mass * area_per_mass], axis=1
-    )
+    place = [center[0] + radius * np.cos(angle), center[1] + radius * np.sin(angle)]
+    area = mass * config.einstein_area_per_mass
+    if subhalos.profile == "point":
+        return mass, np.stack([*place, area], axis=1), _NO_HALOS
+    concentration = np.array([draw(subhalos.concentration, rng) for _ in range(count)])
+    truncation = np.array([draw(subhalos.truncation, rng) for _ in range(count)])
+    # M200 is what an NFW halo of mass M0 = 4 pi rho_s r_s^3 has within c200 scale radii.
+    area_of_m0 = area / (np.log1p(concentration) - concentration / (1 + concentration))
+    scale_radius = nfw_scale(config.z_lens) * np.cbrt(mass) / concentration
+    return mass, _NO_POINTS, np.stack([*place, area_of_m0, scale_radius, truncation], axis=1)
+
+
+def _area_of_halos(halos: np.ndarray, center: np.ndarray, radius: float) -> float:
+    """The squared Einstein radius of the halos' mass within a circle, by Gauss's theorem."""
+    angle = torch.arange(_PLACES_ON_CIRCLE, dtype=torch.float64)[None] * (2 * math.pi / _PLACES_ON_CIRCLE)
+    cos, sin = torch.cos(angle), torch.sin(angle)
+    alpha_x, alpha_y = halos_deflection(center[0] + radius * cos, center[1] + radius * sin, [halos])
+    return radius * float((alpha_x * cos + alpha_y * sin).mean())
 
 
 def _draw_vortex(vortex: Vortex, center: np.ndarray, rng: np.random.Generator) -> dict[str, float]:

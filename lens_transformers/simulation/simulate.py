@@ -2,25 +2,28 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from tqdm.auto import tqdm
 
 from .config import LensSimulationConfig, SuperResolution
-from .detector import expose
+from .detector import detect, expose, poisson_expansion
+from .distributions import support
 from .grid import crop, pixel_grid
-from .optics import observe, pixel_response
+from .instruments import Detector
+from .light import load_source_images
+from .optics import Optics, observe
 from .presets import get_preset
-from .rendering import render
+from .rendering import compiled, render
 from .scenes import Scene, draw_normals, draw_scene
 
 
 __all__ = ["SimulatedLenses", "simulate"]
 
 # A batch whose arrays stay in a core's cache is fastest; a GPU wants many, within its memory.
-_POINTS_PER_BATCH_CPU = 180_000
+_POINTS_PER_BATCH_CPU = 360_000
 _POINTS_PER_BATCH_GPU = 16_000_000
 
 
@@ -51,6 +54,7 @@ def simulate(
     start: int = 0,
     device: str | torch.device = "cpu",
     batch_size: int | None = None,
+    compile: bool = False,
     progress: bool = False,
 ) -> SimulatedLenses:
     """Simulates samples `start` to `start + num_images` of a configuration and seed.
@@ -66,13 +70,16 @@ def simulate(
         start: Index of the first sample.
         device: Where to compute, and where the images are returned. Random numbers are the same on every device.
         batch_size: Images computed at once; it bounds memory and decides speed only. By default it suits the device.
+        compile: Whether to compile the inner loops with `torch.compile`, which needs a C++ compiler and half a minute
+            once a process, and changes values by their rounding.
         progress: Whether to show a progress bar.
 
     Returns:
         The images, labels and parameters.
 
     Raises:
-        ValueError: If there is no such preset, or a number is out of range.
+        FileNotFoundError: If the configuration names a file that does not exist.
+        ValueError: If there is no such preset, a number is out of range, or such a file does not hold what it must.
     """
     config = get_preset(preset_or_config) if isinstance(preset_or_config, str) else preset_or_config
     device = torch.device(device)
@@ -92,86 +99,141 @@ def simulate(
     ):
         for first in range(start, start + num_images, batch_size):
             count = min(batch_size, start + num_images - first)
-            batches.append(_simulate_batch(config, telescope, seed, first, count))
+            # Compiled code is made for one batch size.
+            batch = _simulate_batch(config, telescope, seed, first, batch_size if compile else count, compile)
+            batches.append(batch if not compile else _first(batch, count))
             bar.update(count)
     return _join(config, batches, device)
 
 
 class _Telescope:
-    """The grid that scenes are rendered on and the responses that turn them into images."""
+    """The grid that scenes are rendered on, the optics that turn them into images, and the images of sources."""
 
     def __init__(self, config: LensSimulationConfig, device: torch.device):
-        instrument, pair = config.instrument, config.super_resolution
+        instrument, pair, images = config.instrument, config.super_resolution, config.source_images
         self.num_pixels = instrument.num_pixels
         self.x, self.y = pixel_grid(
             instrument.num_pixels * instrument.oversampling,
             instrument.pixel_scale_arcsec / instrument.oversampling,
             device,
         )
-        self.response = pixel_response(
-            instrument.num_pixels,
-            instrument.oversampling,
-            instrument.pixel_scale_arcsec,
-            instrument.psf_fwhm_arcsec,
-            instrument.psf_truncation_sigma,
-            device,
-        )
+        self.optics = Optics.of(instrument, device)
         if pair is not None and pair.psf_fwhm_arcsec is not None:
-            self.low_response = pixel_response(
-                instrument.num_pixels // pair.upscale,
-                instrument.oversampling * pair.upscale,
-                instrument.pixel_scale_arcsec * pair.upscale,
-                pair.psf_fwhm_arcsec,
-                instrument.psf_truncation_sigma,
-                device,
+            coarse = replace(
+                instrument,
+                num_pixels=instrument.num_pixels // pair.upscale,
+                oversampling=instrument.oversampling * pair.upscale,
+                pixel_scale_arcsec=instrument.pixel_scale_arcsec * pair.upscale,
+                psf_fwhm_arcsec=pair.psf_fwhm_arcsec,
             )
+            self.low_optics = Optics.of(coarse, device)
+        self.source_images = None
+        if images is not None:
+            loaded = load_source_images(images.path, config.bands, images.subtract_corner)
+            self.source_images = torch.from_numpy(loaded).to(device)
+
+
+_Batch = tuple[list[Scene], torch.Tensor, torch.Tensor | None, torch.Tensor]
 
 
 def _simulate_batch(
-    config: LensSimulationConfig, telescope: _Telescope, seed: int, first: int, count: int
-) -> tuple[list[Scene], torch.Tensor, torch.Tensor | None, torch.Tensor]:
+    config: LensSimulationConfig, telescope: _Telescope, seed: int, first: int, count: int, compile: bool
+) -> _Batch:
+    """Scenes, images, targets and noise-free images `(batch, bands, height, width)`."""
     scenes = [draw_scene(config, seed, first + row) for row in range(count)]
-    surface = render(config, scenes, telescope.x, telescope.y)
-    expected = observe(surface, telescope.response)
-    peak = expected.amax(dim=1, keepdim=True)
-    expected = expected / peak
+    surface = render(
+        config, scenes, telescope.x, telescope.y, source_images=telescope.source_images, compile=compile
+    ).flatten(0, 1)
+    expected = observe(surface, telescope.optics)
     pair = config.super_resolution
-    if pair is not None and pair.method == "telescope":
-        low = _expose(config, observe(surface, telescope.low_response) / peak, scenes, seed, first)
-        target = crop(expected, telescope.num_pixels)
-        return scenes, crop(low, telescope.num_pixels // pair.upscale), target, target
-
-    image = crop(_expose(config, expected, scenes, seed, first), telescope.num_pixels)
-    noise_free = crop(expected, telescope.num_pixels)
-    if config.scaling == "min_max":
-        low, high = image.amin(dim=(1, 2), keepdim=True), image.amax(dim=(1, 2), keepdim=True)
-        image, noise_free = (image - low) / (high - low), (noise_free - low) / (high - low)
+    noise = _Noise(config, scenes, seed, first, compile)
+    if config.detector is not None:
+        pixels = noise.detected(expected * config.instrument.pixel_scale_arcsec**2, config.detector)
+        image, noise_free = (_images(rows, config.bands, telescope.num_pixels) for rows in pixels)
+    else:
+        peak = expected.unflatten(0, (count, config.bands)).amax(dim=(1, 2)).repeat_interleave(config.bands)[:, None]
+        expected = expected / peak
+        noise_free = _images(expected, config.bands, telescope.num_pixels)
+        if pair is not None and pair.method == "telescope":
+            low = noise.exposed(observe(surface, telescope.low_optics) / peak)
+            return scenes, _images(low, config.bands, telescope.num_pixels // pair.upscale), noise_free, noise_free
+        image = _images(noise.exposed(expected), config.bands, telescope.num_pixels)
+    image, noise_free = _scaled(config, image, noise_free)
     if pair is not None:
         return scenes, _shrink(image, pair), image, noise_free
     return scenes, image, None, noise_free
 
 
-def _expose(
-    config: LensSimulationConfig, expected: torch.Tensor, scenes: list[Scene], seed: int, first: int
-) -> torch.Tensor:
-    if config.noise is None:
-        return expected
-    normals = np.empty((len(scenes), 2, expected.shape[1]), dtype=np.float32)
-    for row, numbers in enumerate(normals):
-        draw_normals(seed, first + row, numbers)
-    photons, background = torch.from_numpy(normals).to(expected.device).unbind(1)
-    levels = [
-        torch.tensor([[scene.parameters[name]] for scene in scenes], dtype=torch.float32, device=expected.device)
-        for name in ("peak_counts", "sky_counts", "background_rms")
-    ]
-    return expose(expected, photons, background, *levels)
+class _Noise:
+    """The noise of a batch, drawn sample by sample."""
+
+    def __init__(self, config: LensSimulationConfig, scenes: list[Scene], seed: int, first: int, compile: bool):
+        self._config, self._scenes, self._seed, self._first = config, scenes, seed, first
+        self._expansion = compiled(poisson_expansion, compile)
+
+    def exposed(self, expected: torch.Tensor) -> torch.Tensor:
+        """Adds the noise that is relative to the image; rows are images times bands."""
+        noise = self._config.noise
+        if noise is None:
+            return expected
+        # The photons' numbers come first, so nothing changes where the others are not drawn.
+        draws = 1 if support(noise.background_rms) == (0.0, 0.0) else 2
+        normals = self._normals(draws, expected)
+        background = normals[1] if draws == 2 else torch.zeros((), device=expected.device)
+        peak, sky, rms = (self._column(name, expected) for name in ("peak_counts", "sky_counts", "background_rms"))
+        return expose(expected, normals[0], background, peak, sky, rms, self._expansion)
+
+    def detected(self, rate: torch.Tensor, detector: Detector) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the detector makes of electrons per second, with and without noise."""
+        draws = {"none": 0, "real": 2, "poisson_twice": 3}[detector.noise]
+        return detect(
+            rate,
+            self._column("exposure_time_s", rate),
+            self._normals(draws, rate) if draws else None,
+            detector,
+            detector.sky_rate(self._config.instrument.pixel_scale_arcsec),
+            self._expansion,
+        )
+
+    def _normals(self, draws: int, like: torch.Tensor) -> torch.Tensor:
+        normals = np.empty((len(self._scenes), draws, self._config.bands, like.shape[1]), dtype=np.float32)
+        for row, numbers in enumerate(normals):
+            draw_normals(self._seed, self._first + row, numbers)
+        return torch.from_numpy(normals).to(like.device).transpose(0, 1).flatten(1, 2)
+
+    def _column(self, name: str, like: torch.Tensor) -> torch.Tensor:
+        values = torch.tensor([scene.parameters[name] for scene in self._scenes], dtype=like.dtype)
+        return values.repeat_interleave(self._config.bands)[:, None].to(like.device)
+
+
+def _images(rows: torch.Tensor, bands: int, num_pixels: int) -> torch.Tensor:
+    return crop(rows, num_pixels).unflatten(0, (-1, bands))
+
+
+def _scaled(
+    config: LensSimulationConfig, image: torch.Tensor, noise_free: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    axes = (1, 2, 3)
+    if config.scaling == "min_max":
+        low, high = image.amin(dim=axes, keepdim=True), image.amax(dim=axes, keepdim=True)
+        return (image - low) / (high - low), (noise_free - low) / (high - low)
+    if config.scaling == "clipped_max":
+        high = image.amax(dim=axes, keepdim=True)
+        return image.clamp(min=0) / high, noise_free / high
+    if config.scaling == "peak" and config.detector is not None:
+        peak = noise_free.amax(dim=axes, keepdim=True)
+        return image / peak, noise_free / peak
+    return image, noise_free
+
+
+def _first(batch: _Batch, count: int) -> _Batch:
+    scenes, image, target, noise_free = batch
+    return scenes[:count], image[:count], None if target is None else target[:count], noise_free[:count]
 
 
 def _shrink(image: torch.Tensor, pair: SuperResolution) -> torch.Tensor:
     """The bicubic kernel (a = -0.75) without antialiasing, as the official pairs have it."""
-    return torch.nn.functional.interpolate(
-        image[:, None], scale_factor=1 / pair.upscale, mode="bicubic", align_corners=False
-    )[:, 0]
+    return torch.nn.functional.interpolate(image, scale_factor=1 / pair.upscale, mode="bicubic", align_corners=False)
 
 
 def _join(config: LensSimulationConfig, batches: list, device: torch.device) -> SimulatedLenses:
@@ -182,11 +244,11 @@ def _join(config: LensSimulationConfig, batches: list, device: torch.device) -> 
         for name in scenes[0].parameters
     }
     return SimulatedLenses(
-        image=torch.cat(images)[:, None],
-        target=None if targets[0] is None else torch.cat(targets)[:, None],
+        image=torch.cat(images),
+        target=None if targets[0] is None else torch.cat(targets),
         label=torch.tensor([scene.label for scene in scenes], device=device) if config.substructure else None,
         parameters=parameters,
-        noise_free=torch.cat(noise_free)[:, None],
+        noise_free=torch.cat(noise_free),
     )
 
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from datasets.distributed import split_dataset_by_node
 
 from lens_transformers.data import lens_features, load_lensing_dataset, simulate_dataset
 from lens_transformers.simulation import simulate
@@ -38,6 +39,25 @@ def test_a_simulated_set_survives_parquet(tmp_path):
     loaded = load_lensing_dataset(tmp_path, "test")
     assert loaded.features == dataset.features
     np.testing.assert_array_equal(loaded["image"][:], dataset["image"][:])
+
+
+def test_a_stream_has_the_rows_of_the_dataset_whoever_reads_it(monkeypatch):
+    monkeypatch.setattr("lens_transformers.data.simulated.ROWS_PER_CHUNK", 4)
+    monkeypatch.setattr("lens_transformers.data.simulated._ROWS_AT_ONCE", 3)
+    whole = simulate_dataset("deeplense_model_2", 10, seed=2, start=5)
+    stream = simulate_dataset("deeplense_model_2", 10, seed=2, start=5, streaming=True)
+    assert stream.features == whole.features
+    assert stream.num_shards == 3
+    np.testing.assert_array_equal(np.stack([row["image"] for row in stream]), whole["image"][:])
+    nodes = [split_dataset_by_node(stream, rank=rank, world_size=3) for rank in range(3)]
+    labels = [int(row["label"]) for node in nodes for row in node]
+    assert sorted(labels) == sorted(whole["label"][:].tolist())
+
+
+def test_a_stream_simulates_no_more_than_is_read():
+    stream = simulate_dataset("lens_default", 10**12, streaming=True)
+    first = next(iter(stream.take(1)))
+    np.testing.assert_array_equal(first["image"], simulate("lens_default", 1).image[0].numpy())
 
 
 def test_no_images_are_refused():

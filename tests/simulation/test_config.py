@@ -39,8 +39,8 @@ def test_numbers_that_yaml_reads_as_text_are_numbers():
     ("overrides", "message"),
     [
         ({"main_lens.einstein_radius_arcsec": -1.0}, "main_lens.einstein_radius_arcsec must lie within"),
-        ({"main_lens.einstein_radius_arcsec": None}, "exactly one of einstein_radius_arcsec and mass_msun"),
-        ({"main_lens.mass_msun": 1e12}, "exactly one of einstein_radius_arcsec and mass_msun"),
+        ({"main_lens.einstein_radius_arcsec": None}, "exactly one of einstein_radius_arcsec, mass_msun"),
+        ({"main_lens.mass_msun": 1e12}, "exactly one of einstein_radius_arcsec, mass_msun"),
         ({"main_lens.axis_ratio": 1.2}, "main_lens.axis_ratio must lie within"),
         ({"source.sersic_index": float("nan")}, "source.sersic_index must lie within"),
         ({"source.position": 0.3}, "configuration.source.position cannot be 0.3"),
@@ -56,6 +56,22 @@ def test_numbers_that_yaml_reads_as_text_are_numbers():
         ({"substructure.subhalos.mass_msun": 1e9}, "mass_msun cannot be 1000000000.0; it must be one of: Uniform"),
         ({"noise.peak_counts": 0.0}, "noise.peak_counts must lie within"),
         ({"scaling": "log"}, "scaling must be one of"),
+        ({"scaling": "none"}, "it needs a detector"),
+        ({"detector": {"exposure_time_s": 100.0}}, "set one of them to null"),
+        ({"bands": 0}, "bands must be at least 1"),
+        ({"source.colors_mag": [0.0, 1.0]}, "a value for each of 1 bands"),
+        ({"source.magnitude": 20.0, "source.intensity": 2.0}, "give one of them"),
+        ({"lens_light": 3}, "lens_light must be a list"),
+        (
+            {"lens_light": [{"position": {"square": {"half_width": 0.0}}}]},
+            "lens_light\\[0\\]: .*effective_radius_arcsec",
+        ),
+        ({"source_images": {"path": "galaxies.npy", "pixel_scale_arcsec": 0.0}}, "source_images.pixel_scale_arcsec"),
+        ({"substructure.subhalos.profile": "nfw"}, "subhalos.profile must be one of"),
+        ({"substructure.subhalos.truncation": 0.0}, "subhalos.truncation must lie within"),
+        ({"instrument.psf_moffat_beta": 1.0}, "instrument.psf_moffat_beta must lie within"),
+        ({"instrument.psf_fits": "psf.fits"}, "it replaces both"),
+        ({"instrument.psf_fwhm_arcsec": 0.0, "instrument.psf_moffat_beta": 3.0}, "needs a psf_fwhm_arcsec"),
         ({"distances": "comoving"}, "distances must be one of"),
         ({"substructure.compensate_mass": "maybe"}, "compensate_mass cannot be 'maybe'"),
         ({"main_lens.colour": 1.0}, "no such field"),
@@ -75,6 +91,7 @@ def test_an_impossible_value_is_refused_in_words(overrides, message):
         ({"super_resolution.upscale": 4}, "multiple of"),
         ({"super_resolution.psf_fwhm_arcsec": None}, "needed for 'telescope'"),
         ({"scaling": "min_max"}, "keeps the flux"),
+        ({"noise": None, "detector": {"exposure_time_s": 1.0}}, "needs noise instead of a detector"),
     ],
 )
 def test_an_impossible_pair_is_refused_in_words(overrides, message):
@@ -98,3 +115,17 @@ def test_yaml_that_is_no_configuration_is_refused(text, message):
 def test_an_unknown_preset_is_refused_with_the_nearest_names():
     with pytest.raises(ValueError, match="'deeplens_model_2'. Did you mean deeplense_model_2"):
         get_preset("deeplens_model_2")
+
+
+def test_a_configuration_with_everything_survives_yaml():
+    config = get_preset("deeplense_model_4").with_overrides(
+        {
+            "source_images": {"path": "galaxies.npy", "pixel_scale_arcsec": 0.01},
+            "instrument.psf_fwhm_arcsec": 0.0,
+            "instrument.psf_fits": "psf.fits",
+            "substructure.subhalos.profile": "tnfw",
+            "source.position": {"radial": {"low": 0.1, "high": 0.2}},
+        }
+    )
+    assert LensSimulationConfig.from_yaml(config.to_yaml()) == config
+    assert isinstance(config.source_components, tuple)

@@ -22,5 +22,10 @@ def test_the_redshift_convention_of_model_2_scales_deflections_as_known():
     assert convention_deflection_scale(0.5, 1.0, 2.5) == pytest.approx(0.6337, abs=1e-4)
 
 
+def test_the_scale_of_the_released_file_is_that_of_pyhalos_matter_density():
+    # A smooth lens fitted to the nosub file of ML4SCI/DeepLense has a shear of 0.0317157 where 0.05 was asked for.
+    assert 0.05 * convention_deflection_scale(0.5, 1.0, 2.5, 0.2814) == pytest.approx(0.0317157, abs=1e-7)
+
+
 def test_a_convention_at_the_source_changes_nothing():
     assert convention_deflection_scale(0.5, 1.0, 1.0) == 1.0

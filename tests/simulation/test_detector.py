@@ -3,7 +3,8 @@ import pytest
 import torch
 from scipy import stats
 
-from lens_transformers.simulation.detector import expose, poisson_quantile
+from lens_transformers.simulation import Detector
+from lens_transformers.simulation.detector import detect, expose, poisson_quantile
 
 
 def normals(count, seed=0):
@@ -53,3 +54,58 @@ def test_noise_has_the_stated_variance_and_the_sky_is_gone():
     variance = (0.4 * 500 + 20) / 500**2 + 0.01**2
     assert noisy.mean().item() == pytest.approx(0.4, abs=4 * np.sqrt(variance / n))
     assert noisy.var().item() == pytest.approx(variance, rel=0.02)
+
+
+def detected(detector, rate=0.5, time=200.0, sky_rate=0.0, n=200_000):
+    numbers = torch.stack([normals(n, seed)[None] for seed in range(3)])
+    image, noise_free = detect(torch.full((1, n), rate), torch.tensor([[time]]), numbers, detector, sky_rate)
+    return image.double(), noise_free.double()
+
+
+@pytest.mark.parametrize(("unit", "scale"), [("electrons_per_s", 1 / 800), ("electrons", 1.0), ("adu", 1 / 2.5)])
+def test_a_detector_adds_the_noise_of_source_sky_and_readout_in_its_unit(unit, scale):
+    detector = Detector(200.0, num_exposures=4, gain_e_per_adu=2.5, read_noise_e=6.0, unit=unit)
+    image, noise_free = detected(detector, sky_rate=0.3)
+    electrons, sky, readout = 0.5 * 800, 0.3 * 800, 4 * 6.0**2
+    variance = electrons + sky + readout
+    assert noise_free.mean().item() == pytest.approx(electrons * scale, rel=1e-6)
+    assert image.mean().item() == pytest.approx(electrons * scale, abs=4 * np.sqrt(variance / 200_000) * scale)
+    assert image.var().item() == pytest.approx(variance * scale**2, rel=0.02)
+
+
+def test_the_official_second_poisson_draw_doubles_the_photon_noise():
+    once, _ = detected(Detector(200.0, background_rms_e_per_s=0.01, unit="electrons"))
+    twice, _ = detected(Detector(200.0, background_rms_e_per_s=0.01, unit="electrons", noise="poisson_twice"))
+    assert torch.equal(twice, twice.round())
+    assert once.var().item() == pytest.approx(100 + 2.0**2, rel=0.02)
+    assert twice.var().item() == pytest.approx(2 * 100 + 2.0**2, rel=0.02)
+
+
+def test_a_detector_without_noise_gives_the_model_once_or_as_official_files_have_it_twice():
+    rate, time = torch.full((1, 64), 0.5), torch.tensor([[200.0]])
+    image, noise_free = detect(rate, time, None, Detector(200.0, noise="none"), 0.1)
+    assert torch.equal(image, rate) and torch.equal(noise_free, rate)
+    image, noise_free = detect(rate, time, None, Detector(200.0, noise="none", model_twice=True), 0.1)
+    assert torch.equal(image, 2 * rate) and torch.equal(noise_free, 2 * rate)
+
+
+def test_a_sky_is_brighter_in_a_larger_pixel():
+    detector = Detector(1.0, zero_point_mag=25.0, sky_mag_per_arcsec2=22.5, sky_e_per_s=0.01)
+    assert detector.sky_rate(0.1) == pytest.approx(10 * 0.1**2 + 0.01)
+    assert detector.sky_rate(0.2) == pytest.approx(10 * 0.2**2 + 0.01)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"exposure_time_s": 0.0}, "detector.exposure_time_s must lie within"),
+        ({"gain_e_per_adu": 0.0}, "detector.gain_e_per_adu"),
+        ({"read_noise_e": -1.0}, "detector.read_noise_e"),
+        ({"num_exposures": 0}, "detector.num_exposures"),
+        ({"unit": "photons"}, "detector.unit must be one of"),
+        ({"noise": "twice"}, "detector.noise must be one of"),
+    ],
+)
+def test_an_impossible_detector_is_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        Detector(**{"exposure_time_s": 100.0, **fields})

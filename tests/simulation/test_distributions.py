@@ -6,8 +6,10 @@ from lens_transformers.simulation.distributions import (
     Disc,
     Gaussian2D,
     LogUniform,
+    Normal,
     PoissonCount,
     PowerLaw,
+    Radial,
     Square,
     Uniform,
     draw,
@@ -41,6 +43,7 @@ def test_the_official_mass_function_has_its_known_mean_total():
     [
         (Uniform(-1.0, 3.0), stats.uniform(-1, 4)),
         (LogUniform(0.1, 10.0), stats.loguniform(0.1, 10)),
+        (Normal(260.0, 20.0), stats.norm(260, 20)),
     ],
 )
 def test_a_distribution_is_what_its_name_says(distribution, expected):
@@ -59,6 +62,8 @@ def test_positions_fill_their_shapes():
     assert stats.kstest(np.hypot(*disc.T) ** 2, stats.uniform(0, 0.16).cdf).pvalue > 1e-3
     square = np.array([Square(0.3).draw(random) for _ in range(4000)])
     assert stats.kstest(square.ravel(), stats.uniform(-0.3, 0.6).cdf).pvalue > 1e-3
+    radial = np.array([Radial(0.2, 0.6).draw(random) for _ in range(4000)])
+    assert stats.kstest(np.hypot(*radial.T), stats.uniform(0.2, 0.4).cdf).pvalue > 1e-3
     gaussian = np.array([Gaussian2D(0.05).draw(random) for _ in range(4000)])
     assert stats.kstest(gaussian.ravel(), stats.norm(0, 0.05).cdf).pvalue > 1e-3
 
@@ -81,6 +86,8 @@ def test_a_plain_number_is_itself_and_draws_nothing():
         lambda: PoissonCount(-1.0),
         lambda: Square(-0.1),
         lambda: Disc(float("inf")),
+        lambda: Radial(0.5, 0.2),
+        lambda: Normal(0.0, -1.0),
     ],
 )
 def test_an_impossible_distribution_is_refused(make):

@@ -10,6 +10,7 @@ from lens_transformers.simulation.scenes import draw_scene
 
 
 CLASSIFICATION = [name for name, config in PRESETS.items() if config.substructure]
+MIN_MAX = [name for name, config in PRESETS.items() if config.scaling == "min_max" and not config.super_resolution]
 PAIRS = [name for name, config in PRESETS.items() if config.super_resolution]
 
 
@@ -72,7 +73,7 @@ def test_images_are_finite_float32_of_the_stated_shape(preset):
         assert lenses.image.shape == (4, 1, size // 2, size // 2)
         assert lenses.label is None
     else:
-        assert lenses.image.shape == (4, 1, size, size)
+        assert lenses.image.shape == (4, config.bands, size, size)
         assert lenses.target is None
         assert lenses.label.tolist() == [0, 1, 2, 0]
     for tensor in tensors(lenses).values():
@@ -87,8 +88,9 @@ def test_an_odd_image_whose_middle_pixel_is_on_the_lens_is_finite():
     assert torch.isfinite(simulate(small("deeplense_model_2"), 6).image).all()
 
 
-def test_min_max_images_fill_zero_to_one():
-    image = simulate("deeplense_model_2", 3).image
+@pytest.mark.parametrize("preset", MIN_MAX)
+def test_min_max_images_fill_zero_to_one(preset):
+    image = simulate(preset, 3).image
     assert torch.equal(image.amin(dim=(1, 2, 3)), torch.zeros(3))
     assert torch.equal(image.amax(dim=(1, 2, 3)), torch.ones(3))
 
@@ -99,7 +101,10 @@ def test_peak_scaled_images_have_a_noise_free_peak_of_one():
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_without_noise_the_image_is_the_noise_free_one(preset):
-    lenses = simulate(small(preset, noise=None), 5)
+    config = small(preset, noise=None)
+    if config.detector is not None:
+        config = config.with_overrides({"detector.noise": "none", "scaling": "peak"})
+    lenses = simulate(config, 5)
     assert torch.equal(lenses.noise_free, lenses.image if lenses.target is None else lenses.target)
 
 
@@ -130,13 +135,137 @@ def test_classes_are_balanced_and_follow_the_index(preset):
         ("substructure.vortex.num_points", None),
         ("substructure.compensate_mass", True),
         ("main_lens.position", Gaussian2D(0.05)),
-        ("noise", {"peak_counts": 1000.0}),
+        ("detector.noise", "real"),
+        ("detector.model_twice", False),
     ],
 )
 def test_every_quirk_of_model_2_can_be_switched_off_alone(field, value):
-    official = get_preset("deeplense_model_2")
+    official = get_preset("deeplense_model_2").with_overrides({"scaling": "none"})
     with_quirk, without = simulate(official, 12), simulate(official.with_overrides({field: value}), 12)
     assert (with_quirk.image - without.image).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("preset", "field", "value"),
+    [
+        ("deeplense_model_1", "detector.noise", "real"),
+        ("deeplense_model_1", "distances", "angular_diameter"),
+        ("deeplense_model_3", "instrument.psf_fwhm_arcsec", 0.15),
+        ("deeplense_model_4", "substructure.no_sub_main_lens", None),
+        ("deeplense_model_4", "lens_light", []),
+        ("deeplense_model_4", "source_components", []),
+        ("deeplense_common", "lens_light", []),
+    ],
+)
+def test_the_quirks_of_the_other_releases_can_be_switched_off_alone(preset, field, value):
+    official = get_preset(preset)
+    with_quirk, without = simulate(official, 3), simulate(official.with_overrides({field: value}), 3)
+    assert (with_quirk.image - without.image).abs().max() > 1e-4
+
+
+def test_model_1_holds_whole_photons_when_it_is_not_scaled():
+    image = simulate(get_preset("deeplense_model_1").with_overrides({"scaling": "none"}), 3).image
+    assert torch.equal(image, image.round()) and image.min() >= 0 and image.max() > 100
+
+
+def test_model_4_gives_no_sub_away_by_another_lens_without_shear():
+    p = simulate(small("deeplense_model_4"), 90).parameters
+    no_sub = torch.arange(90) % 3 == 0
+    assert p["shear_strength"][no_sub].max() == 0 and p["shear_strength"][~no_sub].min() > 0.03
+    # 4 pi (260 km/s)^2 / c^2 D_ls / D_s = 0.85 arcsec; and 1.5 arcsec scaled by 0.634 for the others.
+    assert p["einstein_radius_arcsec"][no_sub].mean().item() == pytest.approx(0.845, abs=0.04)
+    assert p["einstein_radius_arcsec"][~no_sub].unique().item() == pytest.approx(0.9506, abs=1e-3)
+
+
+def test_bands_see_one_scene_in_different_colors():
+    config = get_preset("deeplense_model_4").with_overrides(
+        {"lens_light": [], "source_components": [], "detector.noise": "none", "scaling": "none"}
+    )
+    image = simulate(config, 3).image
+    # Colors of 0, -3 and -4 magnitudes.
+    torch.testing.assert_close(image[:, 1], image[:, 0] * 10**1.2, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(image[:, 2], image[:, 0] * 10**1.6, rtol=1e-4, atol=1e-4)
+
+
+def test_every_band_has_noise_of_its_own():
+    config = get_preset("lens_default").with_overrides({"bands": 2})
+    lenses = simulate(config, 3)
+    assert torch.equal(lenses.noise_free[:, 0], lenses.noise_free[:, 1])
+    noise = (lenses.image - lenses.noise_free).flatten(2)
+    assert abs(torch.corrcoef(noise[0])[0, 1]) < 0.05
+
+
+def test_a_source_of_a_magnitude_has_its_flux():
+    config = get_preset("lens_default").with_overrides(
+        {
+            "substructure": None,
+            "noise": None,
+            "scaling": "none",
+            "detector": {"exposure_time_s": 10.0, "zero_point_mag": 25.0, "noise": "none"},
+            "source.magnitude": 22.5,
+            "main_lens.einstein_radius_arcsec": 1e-6,
+            "main_lens.shear_strength": 0.0,
+            "source.sersic_index": 1.0,
+        }
+    )
+    assert simulate(config, 4).image.sum(dim=(1, 2, 3)).tolist() == pytest.approx([10.0] * 4, rel=0.01)
+
+
+def test_images_may_take_the_sources_place(tmp_path):
+    rng = np.random.default_rng(0)
+    galaxies = np.full((5, 3, 20, 20), 7.0) + np.pad(rng.random((5, 3, 8, 8)), ((0, 0), (0, 0), (6, 6), (6, 6)))
+    np.save(tmp_path / "galaxies.npy", galaxies)
+    config = get_preset("deeplense_model_4").with_overrides(
+        {
+            "source_images": {"path": str(tmp_path / "galaxies.npy"), "pixel_scale_arcsec": 0.05},
+            "source_components": [],
+            "lens_light": [],
+            "substructure": None,
+            "detector.noise": "none",
+            "scaling": "none",
+            "source.position": {"square": {"half_width": 0.0}},
+            "source.position_angle_rad": 0.0,
+            "main_lens.einstein_radius_arcsec": 1e-6,
+            "main_lens.shear_strength": 0.0,
+            "instrument.psf_fwhm_arcsec": 0.0,
+            "instrument.pixel_scale_arcsec": 0.05,
+            "instrument.num_pixels": 20,
+        }
+    )
+    lenses = simulate(config, 8)
+    drawn = (lenses.parameters["source_image_fraction"] * 5).long()
+    assert len(drawn.unique()) > 2
+    for image, index in zip(lenses.image, drawn, strict=True):
+        expected = galaxies[index] - 7.0
+        # Each band has the flux of its own magnitude: 22, 19 and 18 with a zero point of 24.
+        flux = 10 ** (-0.4 * (np.array([22.0, 19.0, 18.0]) - 24.0))[:, None, None]
+        expected = expected / expected.sum(axis=(1, 2), keepdims=True) * flux
+        np.testing.assert_allclose(image, expected, atol=1e-4 * expected.max())
+
+
+def test_tnfw_subhalos_deflect_less_than_points_of_their_mass():
+    points = small("lens_default", noise=None)
+    halos = points.with_overrides({"substructure.subhalos.profile": "tnfw", "substructure.compensate_mass": False})
+    points = points.with_overrides({"substructure.compensate_mass": False})
+    smooth = simulate(points.with_overrides({"substructure": None}), 60).image[1::3]
+    by_points, by_halos = (simulate(config, 60).image[1::3] - smooth for config in (points, halos))
+    assert 1e-3 < by_halos.square().mean().sqrt() < 0.7 * by_points.square().mean().sqrt()
+
+
+EXTRAS = {
+    "halos": ("lens_default", {"substructure.subhalos.profile": "tnfw"}),
+    "moffat": ("lens_default", {"instrument.psf_moffat_beta": 3.0, "instrument.psf_truncation_sigma": 3.0}),
+    "counts": ("deeplense_model_1", {"scaling": "none"}),
+}
+
+
+@pytest.mark.parametrize("name", EXTRAS)
+def test_a_sample_with_other_optics_and_halos_is_the_same_in_any_batch(name):
+    preset, overrides = EXTRAS[name]
+    config = small(preset, **overrides)
+    reference = simulate(config, 35, seed=5, batch_size=32)
+    for batch_size in (1, 5):
+        assert_same_bytes(reference, simulate(config, 35, seed=5, batch_size=batch_size))
 
 
 def test_model_2_has_the_effective_einstein_radius_of_the_release():

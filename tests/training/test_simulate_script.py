@@ -1,11 +1,15 @@
+import os
 import runpy
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 from datasets import load_dataset
+from PIL import Image
 
 from lens_transformers.simulation import LensSimulationConfig, get_preset, simulate
 
@@ -17,8 +21,9 @@ SIZE = "instrument.num_pixels=20"
 @pytest.fixture
 def run(monkeypatch):
     def run(output_dir, *options, counts=(7, 3, 4)):
-        train, validation, test = map(str, counts)
-        arguments = ["--num_train", train, "--num_validation", validation, "--num_test", test, "--num_workers", "1"]
+        arguments = ["--num_workers", "1"]
+        for split, count in zip(("train", "validation", "test"), counts or (), strict=False):
+            arguments += [f"--num_{split}", str(count)]
         monkeypatch.setattr(sys, "argv", ["simulate.py", "--output_dir", str(output_dir), *arguments, *options])
         runpy.run_path(str(SCRIPT), run_name="__main__")
 
@@ -95,7 +100,8 @@ def test_an_earlier_simulation_is_replaced_when_asked(run, tmp_path):
     run(folder, "--override", SIZE)
     before = contents(folder)
     run(folder, "--override", SIZE, "--seed", "1", "--overwrite", counts=(2, 0, 0))
-    assert len(contents(folder)) == 2 < len(before)
+    assert contents(folder)[Path("simulation.yaml")] != before[Path("simulation.yaml")]
+    assert [path.name for path in (folder / "data").iterdir()] == ["train-00000-of-00001.parquet"]
     assert [path.name for path in tmp_path.iterdir()] == ["lenses"]
 
 
@@ -104,14 +110,130 @@ def test_a_failure_leaves_nothing_half_written(run, tmp_path, monkeypatch):
     run(folder, "--override", SIZE)
     before = contents(folder)
 
-    def full_disk(*args, **kwargs):
-        raise OSError("No space left on device")
+    class FullDisk:
+        def to_parquet(self, path):
+            Path(path).write_bytes(b"PAR1, and then")
+            raise OSError("No space left on device")
 
-    monkeypatch.setattr("lens_transformers.data.simulate_dataset", full_disk)
-    with pytest.raises(SystemExit, match="Could not write .*lenses: No space left on device"):
-        run(folder, "--override", SIZE, "--overwrite")
+    monkeypatch.setattr("lens_transformers.data.simulate_dataset", lambda *args, **kwargs: FullDisk())
+    with pytest.raises(SystemExit, match="Could not write .*lenses: No space left on device.*same command again"):
+        run(folder, "--override", SIZE, "--seed", "1", "--overwrite")
     assert contents(folder) == before
-    assert [path.name for path in tmp_path.iterdir()] == ["lenses"]
+    assert set(contents(tmp_path / ".lenses.partial")) == {Path("simulation.yaml")}
+
+
+def test_a_run_that_was_killed_goes_on_and_ends_with_the_same_bytes(run, tmp_path):
+    options = ["--num_images", "1600", "--override", SIZE, "--num_workers", "1"]
+    command = [sys.executable, str(SCRIPT), "--output_dir", str(tmp_path / "killed"), *options]
+    data = tmp_path / ".killed.partial" / "data"
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while len(list(data.glob("train-*.parquet"))) < 1 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "killed").exists()
+    whole = {path.name: path.stat().st_mtime_ns for path in data.glob("train-*.parquet")}
+    assert 1 <= len(whole) < 3
+    (data / ".train-00002-of-00003.4711.parquet").write_bytes(b"PAR1, torn")
+
+    subprocess.run(command, check=True, env=environment, stderr=subprocess.DEVNULL)
+    assert all((tmp_path / "killed" / "data" / name).stat().st_mtime_ns == when for name, when in whole.items())
+    run(tmp_path / "whole", *options, counts=None)
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["killed", "whole"]
+
+
+def test_jobs_share_the_work_and_the_last_one_finishes_the_folder(run, tmp_path):
+    counts = (1001, 0, 3)
+    run(tmp_path / "one", "--override", SIZE, counts=counts)
+    for job in (2, 0, 1):
+        assert not (tmp_path / "many").exists()
+        run(tmp_path / "many", "--override", SIZE, "--num_shards", "3", "--shard_index", str(job), counts=counts)
+    assert contents(tmp_path / "many") == contents(tmp_path / "one")
+
+
+def test_the_processes_of_accelerate_launch_are_jobs(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in ("1", "0"):
+        monkeypatch.setenv("RANK", rank)
+        run(tmp_path / "many", "--override", SIZE)
+    assert "Wrote job 1 of 2; 2 of 3 shards are still to come" in capsys.readouterr().out
+    assert (tmp_path / "many" / "simulation.yaml").exists()
+
+
+def test_the_same_command_again_changes_nothing(run, tmp_path, capsys):
+    run(tmp_path / "lenses", "--override", SIZE)
+    before = contents(tmp_path / "lenses")
+    run(tmp_path / "lenses", "--override", SIZE)
+    assert "holds this simulation already" in capsys.readouterr().out
+    assert contents(tmp_path / "lenses") == before
+
+
+def test_another_configuration_is_refused(run, tmp_path, capsys):
+    run(tmp_path / "lenses", "--override", SIZE)
+    message = refusal(capsys, run, tmp_path / "lenses", "--override", SIZE, "--seed", "1")
+    assert "holds a simulation of another configuration" in message
+    (tmp_path / "lenses").rename(tmp_path / ".lenses.partial")
+    message = refusal(capsys, run, tmp_path / "lenses", "--override", SIZE, "--seed", "1")
+    assert "holds an unfinished simulation of another configuration" in message
+
+
+def test_a_number_of_images_is_divided_by_fractions(run, tmp_path):
+    options = ["--num_images", "10", "--split_fractions", "0.7", "0.0", "0.3", "--override", SIZE]
+    run(tmp_path / "lenses", *options, counts=None)
+    splits = yaml.safe_load((tmp_path / "lenses" / "simulation.yaml").read_text())["splits"]
+    assert {split: samples["num_images"] for split, samples in splits.items()} == {
+        "train": 7,
+        "validation": 0,
+        "test": 3,
+    }
+
+
+def test_the_card_says_what_load_dataset_reads(run, tmp_path):
+    run(tmp_path / "lenses", "--override", SIZE, counts=(4, 0, 3))
+    header = yaml.safe_load((tmp_path / "lenses" / "README.md").read_text().split("---")[1])
+    assert header["configs"][0]["data_files"] == [
+        {"split": "train", "path": "data/train-*.parquet"},
+        {"split": "test", "path": "data/test-*.parquet"},
+    ]
+    streamed = load_dataset(str(tmp_path / "lenses"), split="test", streaming=True, cache_dir=str(tmp_path / "cache"))
+    rows = list(streamed.with_format("numpy"))
+    assert len(rows) == 3 and rows[0]["image"].shape == (1, 20, 20)
+
+
+def test_a_contact_sheet_shows_the_first_images(run, tmp_path):
+    run(tmp_path / "lenses", "--override", SIZE, counts=(5, 0, 2))
+    sheet = np.asarray(Image.open(tmp_path / "lenses" / "contact_sheet_train.png"))
+    assert sheet.shape == (4 * 20, 9 * 20, 3)
+    shown = sheet.reshape(4, 20, 9, 20, 3).max(axis=(1, 3, 4)) > 0
+    assert shown.sum() == 5 and shown[0, :5].all()
+
+
+def test_scenes_are_seen_through_an_instrument(run, tmp_path):
+    run(tmp_path / "lenses", "--instrument", "euclid_vis", "--override", SIZE, counts=(3, 0, 0))
+    config = yaml.safe_load((tmp_path / "lenses" / "simulation.yaml").read_text())["config"]
+    assert config["detector"]["zero_point_mag"] == 24.0 and config["scaling"] == "none"
+
+
+def test_the_files_of_a_configuration_are_recorded_by_their_contents(run, tmp_path, capsys):
+    galaxies = tmp_path / "galaxies.npy"
+    options = ("--override", SIZE, f"source_images={{path: {galaxies}, pixel_scale_arcsec: 0.05}}")
+    assert "does not exist" in refusal(capsys, run, tmp_path / "lenses", *options)
+    np.save(galaxies, np.eye(20)[None])
+    run(tmp_path / "lenses", *options)
+    np.save(galaxies, np.eye(20)[None, ::-1])
+    assert "another configuration" in refusal(capsys, run, tmp_path / "lenses", *options)
+
+
+def test_an_impossible_number_of_images_is_refused(run, tmp_path, capsys):
+    for options, message in (
+        (("--num_images", "0"), "--num_images must be at least 1, got 0"),
+        (("--num_images", "9", "--split_fractions", "0.5", "0.1", "0.1"), "add up to 1"),
+        (("--num_images", "9", "--split_fractions", "1.0"), "three numbers"),
+    ):
+        assert message in refusal(capsys, run, tmp_path / "lenses", *options, counts=None)
 
 
 @pytest.mark.parametrize(
@@ -126,6 +248,10 @@ def test_a_failure_leaves_nothing_half_written(run, tmp_path, monkeypatch):
         (("--num_train", "-1"), "--num_train must be at least 0"),
         (("--num_train", "0", "--num_validation", "0", "--num_test", "0"), "nothing to simulate"),
         (("--seed", "-1"), "seed"),
+        (("--num_images", "9"), "--num_images, or --num_train, --num_validation and --num_test, not both"),
+        (("--num_shards", "2"), "go together"),
+        (("--num_shards", "2", "--shard_index", "2"), "below --num_shards=2, got 2"),
+        (("--instrument", "euclid_viz"), "no instrument 'euclid_viz'. Did you mean euclid_vis"),
     ],
 )
 def test_an_impossible_option_is_refused_in_words(run, tmp_path, capsys, options, message):

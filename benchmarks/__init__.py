@@ -1,0 +1,1 @@
+"""How fast and how good, against whom; `python -m benchmarks` runs what is here."""

@@ -1,0 +1,43 @@
+"""Results as JSON, with the machine they were measured on and nothing that would name it."""
+
+import importlib.metadata
+import json
+import os
+import platform
+from pathlib import Path
+
+
+__all__ = ["FOLDER", "write_results"]
+
+FOLDER = Path(__file__).with_name("results")
+PACKAGES = ("torch", "caustics", "numpy", "scikit-learn", "lenstronomy")
+
+
+def write_results(name: str, results: dict) -> Path:
+    """Writes `results/<name>.json`."""
+    FOLDER.mkdir(exist_ok=True)
+    path = FOLDER / f"{name}.json"
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps({"machine": machine(), "results": results}, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(path)
+    return path
+
+
+def machine() -> dict:
+    """Processor, cores and versions."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "processor": models[0] if models else platform.machine(),
+        "cores": os.cpu_count(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "versions": versions,
+    }
