@@ -17,6 +17,7 @@ def main() -> None:
     arguments = parser.parse_args()
     run("simulation")
     run("shortcuts")
+    run("data")
     if arguments.data is None:
         print("benchmarks.official_samples is left out: it needs the official samples, --data FOLDER.")
     else:

@@ -17,7 +17,8 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 from transformers import AutoImageProcessor, PreTrainedModel
 
-from .data.npy import npy_files, read_lens_npy
+from .data.folders import files_in
+from .data.npy import read_lens_npy
 from .models.lens_mae import (
     LensMAEForClassification,
     LensMAEForSuperResolution,
@@ -247,10 +248,17 @@ def _arrays(images: Any) -> Iterator[np.ndarray | torch.Tensor]:
         raise ValueError("There are no images: the list or data set is empty.")
 
 
+def _read(path: Path) -> np.ndarray:
+    try:
+        return read_lens_npy(str(path))[0]
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
 def _walk(images: Any) -> Iterator[np.ndarray | torch.Tensor]:
     if isinstance(images, str | Path):
         for path in _paths(images):
-            yield read_lens_npy(path)[0]
+            yield _read(path)
     elif isinstance(images, np.ndarray | torch.Tensor):
         if images.ndim == 4:
             yield from images
@@ -279,7 +287,7 @@ def _walk(images: Any) -> Iterator[np.ndarray | torch.Tensor]:
 def _paths(name: str | Path) -> list[Path]:
     path = Path(name)
     if path.is_dir():
-        paths = npy_files(path)
+        paths = [Path(file) for file in files_in(path, (".npy",))]
     elif path.is_file():
         paths = [path]
     else:

@@ -64,3 +64,8 @@ def test_a_checkpoint_of_another_architecture_is_refused(tmp_path):
     ViTMAEConfig().save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="a checkpoint of a 'vit_mae' model.*convert_vit_mae"):
         LensMAEConfig.from_pretrained(tmp_path)
+
+
+def test_an_absurd_number_of_classes_is_refused_before_memory_is_taken():
+    with pytest.raises(ValueError, match="100000000; that is no number of classes"):
+        LensMAEConfig.from_dict({"model_type": "lens_mae", "num_labels": 10**8})

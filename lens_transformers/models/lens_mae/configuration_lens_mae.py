@@ -74,6 +74,8 @@ _SIZES: dict[str, dict[str, Any]] = {
     },
 }
 
+_MAX_NUM_LABELS = 1_000_000
+
 
 # The docstring is written out, so that it reads the same here, in an editor and in the code on the Hub.
 # trf-ignore: TRF057
@@ -210,7 +212,7 @@ class LensMAEConfig(PreTrainedConfig):
         """Make the configuration from a dictionary, which has to be of this model type.
 
         Raises:
-            ValueError: If the dictionary belongs to another architecture.
+            ValueError: If the dictionary belongs to another architecture, or names an absurd number of classes.
         """
         model_type = config_dict.get("model_type", cls.model_type)
         if model_type != cls.model_type:
@@ -222,6 +224,10 @@ class LensMAEConfig(PreTrainedConfig):
             raise ValueError(
                 f"This is a checkpoint of a {model_type!r} model; LensMAE loads {cls.model_type!r} checkpoints.{hint}"
             )
+        # transformers makes a dictionary of so many names before anybody can look at the number.
+        num_labels = config_dict.get("num_labels")
+        if isinstance(num_labels, int) and num_labels > _MAX_NUM_LABELS:
+            raise ValueError(f"`num_labels` is {num_labels}; that is no number of classes of lenses.")
         return super().from_dict(config_dict, **kwargs)
 
     @property
