@@ -30,7 +30,7 @@ HONEST_SHARES = {"pretrain_honest": 60, "classify_honest": 55}
 # The part of the budget that is spent on training; the rest pays for starting, simulating and evaluating.
 TRAINING_FRACTION, HONEST_TRAINING_FRACTION = 0.55, 0.85
 FEW_LABELS = 120
-HONEST_BUDGET = 60
+FULL_BUDGET, HONEST_BUDGET = 10, 60
 HONEST_SEEDS = (0, 1, 2)
 
 
@@ -65,6 +65,9 @@ def main() -> None:
         run(step, f"{number}/{len(steps) + 1}", time.monotonic() - start)
 
     summary = summarize(root, honest=options.budget >= HONEST_BUDGET, tested_on=options.data)
+    if options.budget < FULL_BUDGET:
+        # What has to be reached was set for ten minutes.
+        summary["highlights"] = [{**highlight, "passed": None} for highlight in summary["highlights"]]
     write_text_atomically(root / "summary.json", json.dumps(summary, indent=2) + "\n")
     runs = [step.output for step in steps if (step.output / "results.json").is_file()]
     page = root / "report.html"

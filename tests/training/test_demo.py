@@ -61,7 +61,7 @@ def test_official_folders_are_told_apart(tmp_path):
             (tmp_path / folder).mkdir(exist_ok=True)
             np.save(tmp_path / folder / f"{name}_{index}.npy", np.random.default_rng(index).random((1, side, side)))
     for name in ("cdm", "axion"):
-        np.save(tmp_path / "classes" / f"{name}_0.npy", np.ones((1, 8, 8)))
+        np.save(tmp_path / "classes" / f"{name}_0.npy", np.random.default_rng(2).random((1, 8, 8)))
     (tmp_path / "empty").mkdir()
     assert demo.find_task(tmp_path / "pairs") == "super_resolution"
     assert demo.find_task(tmp_path / "classes") == "classification"
