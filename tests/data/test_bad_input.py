@@ -2,6 +2,7 @@
 
 import logging
 import os
+import tempfile
 import time
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -171,8 +172,11 @@ def without_rights(tmp_path, monkeypatch):
         return nullcontext
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache").chmod(0o777)
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):  # which pytest closes to others
-        folder.chmod(0o755)
+    # pytest closes its folders to others: one or, where several processes test, two above the test's own.
+    root = Path(tempfile.gettempdir())
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.is_relative_to(root) and folder != root:
+            folder.chmod(0o755)
     return _as_nobody
 
 
