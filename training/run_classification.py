@@ -29,6 +29,7 @@ from common import (
     set_up,
 )
 from datasets import Dataset
+from torch.utils.data import DataLoader
 
 from lens_transformers import LensMAEForClassification, LensMAEImageProcessor
 from lens_transformers.data import LABEL_NAMES, LensDataCollator
@@ -82,6 +83,7 @@ def main() -> None:
         return
 
     collator = LensDataCollator(image_processor, "classification")
+    measure_pooled_norm(trainer, train, collator)
     batches = list(predict(trainer, test, collator, "Classifying"))
     probabilities = torch.cat([outputs.logits.softmax(dim=-1) for _, outputs in batches]).numpy()
     labels = torch.cat([batch["labels"] for batch, _ in batches]).numpy()
@@ -97,6 +99,27 @@ def main() -> None:
     }
     data = describe_data(data_arguments, train, test)
     save_run(trainer, image_processor, "classification", data, rows, metrics, figures, model_arguments)
+
+
+def measure_pooled_norm(trainer, train: Dataset, collator: LensDataCollator, num_images: int = 1500) -> None:
+    """Measure the statistics of the pooled features again, in the full precision in which the checkpoint is used.
+
+    Pooled features differ little between images, and bfloat16 shifts them by half of that: statistics that were
+    gathered in bfloat16 put the classes' borders in the wrong place.
+    """
+    model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False).eval()
+    if not isinstance(model.norm, torch.nn.BatchNorm1d):
+        return
+    images = train.select(range(min(num_images, len(train))))
+    with torch.inference_mode():
+        pooled = torch.cat(
+            [
+                model.base_model(batch["pixel_values"].to(model.device)).pooler_output
+                for batch in DataLoader(images, trainer.args.eval_batch_size, collate_fn=collator)
+            ]
+        )
+        model.norm.running_mean.copy_(pooled.mean(dim=0))
+        model.norm.running_var.copy_(pooled.var(dim=0))
 
 
 def draw_per_class(dataset: Dataset, count: int, seed: int) -> Dataset:

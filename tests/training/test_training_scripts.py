@@ -132,6 +132,17 @@ def test_the_card_has_the_numbers_of_the_results(launch, lenses, tmp_path):
     assert f"{accuracy:.4f}" in (tmp_path / "README.md").read_text()
 
 
+def test_the_statistics_of_the_head_are_those_of_the_training_images_in_full_precision(launch, lenses, tmp_path):
+    launch(run_classification, "--dataset", lenses, "--output_dir", tmp_path, *QUICK)
+    model = AutoModelForImageClassification.from_pretrained(tmp_path)
+    processor = AutoImageProcessor.from_pretrained(tmp_path)
+    images = common.load_lensing_dataset(lenses, "train")["image"][:]
+    with torch.no_grad():
+        pooled = model.base_model(processor(list(images), return_tensors="pt").pixel_values).pooler_output
+    torch.testing.assert_close(model.norm.running_mean, pooled.mean(dim=0), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(model.norm.running_var, pooled.var(dim=0), rtol=1e-3, atol=1e-6)
+
+
 def test_few_labels_are_drawn_evenly_by_the_seed(lenses):
     train = common.load_lensing_dataset(lenses, "train")
     drawn = run_classification.draw_per_class(train, 4, seed=0)
