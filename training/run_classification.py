@@ -8,6 +8,7 @@ images.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -108,7 +109,8 @@ def measure_pooled_norm(trainer, train: Dataset, collator: LensDataCollator, num
     gathered in bfloat16 put the classes' borders in the wrong place.
     """
     model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False).eval()
-    if not isinstance(model.norm, torch.nn.BatchNorm1d):
+    norm: Any = model.norm
+    if model.config.pooling != "mean_std_max":  # a layer norm keeps no statistics
         return
     images = train.select(range(min(num_images, len(train))))
     with torch.inference_mode():
@@ -118,8 +120,8 @@ def measure_pooled_norm(trainer, train: Dataset, collator: LensDataCollator, num
                 for batch in DataLoader(images, trainer.args.eval_batch_size, collate_fn=collator)
             ]
         )
-        model.norm.running_mean.copy_(pooled.mean(dim=0))
-        model.norm.running_var.copy_(pooled.var(dim=0))
+        norm.running_mean.copy_(pooled.mean(dim=0))
+        norm.running_var.copy_(pooled.var(dim=0))
 
 
 def draw_per_class(dataset: Dataset, count: int, seed: int) -> Dataset:
