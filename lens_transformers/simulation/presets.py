@@ -102,7 +102,7 @@ DEEPLENSE_MODEL_2 = LensSimulationConfig(
 )
 
 # DeepLenseSim's Model III: Model II through the Hubble telescope, with a point-spread function no wider than a pixel.
-# Its smooth lens is the nosub file of the ML4SCI/DeepLense repository, called Model II there, to better than 1e-7 of
+# Its smooth lens is the nosub file of the ML4SCI/DeepLense repository, called Model II there, to 5.5e-7 rms of
 # its peak: benchmarks/official_samples.py.
 DEEPLENSE_MODEL_3 = replace(
     DEEPLENSE_MODEL_2,
