@@ -250,6 +250,11 @@ def _endless(loader: DataLoader) -> Iterator[dict[str, torch.Tensor]]:
         yield from loader
 
 
+def full_precision_model(trainer: Trainer) -> Any:
+    """The trained model as whoever loads it has it: outside of Trainer's wrappers, in evaluation."""
+    return trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False).eval()
+
+
 def predict(
     trainer: Trainer, dataset: Dataset, collator: Callable, description: str
 ) -> Iterator[tuple[dict[str, torch.Tensor], Any]]:
@@ -264,7 +269,7 @@ def predict(
     Yields:
         Each batch and the model's outputs, on the CPU.
     """
-    model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False).eval()
+    model = full_precision_model(trainer)
     loader = DataLoader(dataset, trainer.args.eval_batch_size, collate_fn=collator)
     for batch in tqdm(loader, desc=description, unit="batch"):
         with torch.inference_mode():

@@ -17,6 +17,7 @@ from common import (
     LensTrainingArguments,
     ModelArguments,
     describe_data,
+    full_precision_model,
     limit_steps,
     load_splits,
     logger,
@@ -85,9 +86,11 @@ def main() -> None:
 
     collator = LensDataCollator(image_processor, "classification")
     measure_pooled_norm(trainer, train, collator)
-    batches = list(predict(trainer, test, collator, "Classifying"))
-    probabilities = torch.cat([outputs.logits.softmax(dim=-1) for _, outputs in batches]).numpy()
-    labels = torch.cat([batch["labels"] for batch, _ in batches]).numpy()
+    classified = [
+        (outputs.logits.softmax(dim=-1), batch["labels"])
+        for batch, outputs in predict(trainer, test, collator, "Classifying")
+    ]
+    probabilities, labels = (torch.cat(parts).numpy() for parts in zip(*classified, strict=True))
     metric = ClassificationMetric().compute(predictions=probabilities, references=labels)
     rows = [{"name": "LensMAE", "split": "test", "num_train": len(train), **metric}]
     if data_arguments.baselines:
@@ -108,7 +111,7 @@ def measure_pooled_norm(trainer, train: Dataset, collator: LensDataCollator, num
     Pooled features differ little between images, and bfloat16 shifts them by half of that: statistics that were
     gathered in bfloat16 put the classes' borders in the wrong place.
     """
-    model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False).eval()
+    model = full_precision_model(trainer)
     norm: Any = model.norm
     if model.config.pooling != "mean_std_max":  # a layer norm keeps no statistics
         return

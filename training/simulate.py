@@ -33,6 +33,7 @@ from transformers import HfArgumentParser
 
 from lens_transformers import __version__
 from lens_transformers.data import simulate_dataset
+from lens_transformers.hub.files import write_text_atomically
 from lens_transformers.simulation import INSTRUMENTS, PRESETS, LensSimulationConfig, get_preset
 
 
@@ -232,13 +233,7 @@ def read_description(folder: Path) -> dict | None:
 
 def start_folder(partial: Path, description: dict) -> None:
     (partial / "data").mkdir(parents=True, exist_ok=True)
-    write_text(partial / DESCRIPTION, yaml.safe_dump(description, sort_keys=False))
-
-
-def write_text(path: Path, text: str) -> None:
-    temporary = temporary_name(path)
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    write_text_atomically(partial / DESCRIPTION, yaml.safe_dump(description, sort_keys=False))
 
 
 def temporary_name(path: Path) -> Path:
@@ -312,7 +307,7 @@ def finish_folder(partial: Path, folder: Path, shards: list[Shard], description:
             names = sorted(name for name in expected if name.startswith(f"{split}-"))
             if names:
                 write_contact_sheet(partial / "data" / names[0], partial / f"contact_sheet_{split}.png")
-        write_text(partial / "README.md", dataset_card(description, partial))
+        write_text_atomically(partial / "README.md", dataset_card(description, partial))
         replace_folder(partial, folder)
     except FileNotFoundError:
         # Another job was as fast and has put the folder in its place.
