@@ -30,7 +30,7 @@ Deflection = tuple[torch.Tensor, torch.Tensor]
 
 # Far below a pixel: they only keep a grid point that lies exactly on a centre from being 0 / 0.
 SIE_CORE_ARCSEC = 1e-12
-POINT_CORE_ARCSEC2 = 1e-12
+POINT_CORE_ARCSEC2 = 1e-20
 ROD_CORE_ARCSEC2 = 1e-12
 
 # Enough work for one compiled call, and few enough operations to compile in seconds.
@@ -143,14 +143,18 @@ def tnfw_enclosed_area(radius: torch.Tensor, truncation: torch.Tensor) -> torch.
     t2, r2 = truncation**2, radius**2
     excess = r2 - 1
     root = excess.abs().clamp(min=1e-12).sqrt()
-    # F(x) of equation A.5, whose two branches meet in a power series of x^2 - 1.
-    inner, outer = torch.atanh(root.clamp(max=1 - 1e-7)) / root, torch.atan(root) / root
+    # F(x) of equation A.5, whose two branches meet in a power series of x^2 - 1. Near the centre F(x) and log(x / 2)
+    # cancel; their sum, of order x^2 there, is written so that it keeps its digits, and with it the whole.
+    log_half = torch.log(radius / 2)
+    gap = (r2 / (1 + root)).clamp(max=1)
+    inner, outer = (torch.log1p(-gap / 2) - gap * log_half) / root, torch.atan(root) / root
     series = 1 - excess * (1 / 3 - excess * (1 / 5 - excess * (1 / 7 - excess * (1 / 9 - excess / 11))))
-    f = torch.where(excess.abs() < 0.02, series, torch.where(excess < 0, inner, outer))
-    distance = (t2 + r2).sqrt()
-    logarithm = torch.log(radius / (truncation + distance))
-    bracket = (t2 + 1 + 2 * excess) * f + truncation * torch.pi + (t2 - 1) * torch.log(truncation)
-    bracket = bracket + distance * ((t2 - 1) / truncation * logarithm - torch.pi)
+    f = torch.where(excess.abs() < 0.02, series, torch.where(excess < 0, inner - log_half, outer))
+    f_plus_log = torch.where(excess <= -0.02, inner, f + log_half)
+    reach = truncation + (t2 + r2).sqrt()
+    part = r2 / (truncation * reach)
+    bracket = f_plus_log - torch.log1p(part / 2) + part * torch.log(radius / reach)
+    bracket = (t2 - 1) * bracket + r2 * (2 * f - torch.pi / reach)
     return t2 / (t2 + 1) ** 2 * bracket
 
 

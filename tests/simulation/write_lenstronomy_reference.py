@@ -66,10 +66,13 @@ SCENES = {
 # Name, pixels, pixel width in arcsec, PSF width in arcsec, oversampling.
 IMAGES = [
     ("smooth", 64, 0.101, 0.16, 1),
+    ("smooth", 150, 0.05, 0.087, 2),
     ("points", 64, 0.08, 0.14, 2),
     ("points", 150, 0.05, 0.087, 1),
     ("halos", 64, 0.08, 0.14, 1),
+    ("halos", 150, 0.05, 0.087, 2),
     ("lens_light", 64, 0.08, 0.2, 2),
+    ("lens_light", 150, 0.05, 0.1, 1),
 ]
 
 
