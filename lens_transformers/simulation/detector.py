@@ -3,15 +3,13 @@
 No random number is drawn here, so an image's noise depends neither on the batch nor on the device it is computed on.
 """
 
-from collections.abc import Callable
-
 import torch
 
 from .grid import pad_to_row
 from .instruments import Detector
 
 
-__all__ = ["detect", "expose", "poisson_expansion", "poisson_quantile"]
+__all__ = ["detect", "expose", "poisson_quantile"]
 
 # Above this mean the expansion is within 1e-4 of the Poisson distribution; below, the sum is exact and short.
 _EXPANSION_MEAN = 10.0
@@ -25,7 +23,6 @@ def expose(
     peak_counts: torch.Tensor,
     sky_counts: torch.Tensor,
     background_rms: torch.Tensor,
-    expansion: Callable | None = None,
 ) -> torch.Tensor:
     """Adds Poisson noise of image and sky, and Gaussian noise; subtracts the sky's mean.
 
@@ -36,12 +33,11 @@ def expose(
         peak_counts: Photons at brightness 1, `(batch, 1)`.
         sky_counts: Photons of the sky in a pixel, `(batch, 1)`.
         background_rms: Standard deviation of the Gaussian noise in units of brightness, `(batch, 1)`.
-        expansion: A compiled form of the Poisson noise's expansion.
 
     Returns:
         The noisy brightness.
     """
-    counts = poisson_quantile(image * peak_counts + sky_counts, photon_normals, expansion)
+    counts = poisson_quantile(image * peak_counts + sky_counts, photon_normals)
     return (counts - sky_counts) / peak_counts + background_rms * background_normals
 
 
@@ -51,7 +47,6 @@ def detect(
     normals: torch.Tensor | None,
     detector: Detector,
     sky_rate: float,
-    expansion: Callable | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """What a detector makes of an expected image.
 
@@ -62,7 +57,6 @@ def detect(
             `"poisson_twice"`, for the second photons; `None` where the detector adds no noise.
         detector: The detector.
         sky_rate: Electrons per second of the sky in a pixel.
-        expansion: A compiled form of the Poisson noise's expansion.
 
     Returns:
         The image, and the image without noise, in the detector's unit.
@@ -75,9 +69,9 @@ def detect(
         readout = (
             detector.num_exposures * detector.read_noise_e**2 + (detector.background_rms_e_per_s * total_time) ** 2
         )
-        electrons = poisson_quantile(expected + sky, normals[0], expansion) - sky + readout.sqrt() * normals[1]
+        electrons = poisson_quantile(expected + sky, normals[0]) - sky + readout.sqrt() * normals[1]
         if detector.noise == "poisson_twice":
-            electrons = poisson_quantile(electrons.clamp(min=0), normals[2], expansion)
+            electrons = poisson_quantile(electrons.clamp(min=0), normals[2])
     if detector.model_twice:
         electrons, expected = electrons + expected, expected + expected
     if detector.unit == "electrons_per_s":
@@ -86,57 +80,79 @@ def detect(
     return electrons / gain, expected / gain
 
 
-def poisson_quantile(mean: torch.Tensor, normal: torch.Tensor, expansion: Callable | None = None) -> torch.Tensor:
+def poisson_quantile(mean: torch.Tensor, normal: torch.Tensor) -> torch.Tensor:
     """The count at the quantile of a standard normal number: Poisson noise by inversion.
 
-    Above a mean of 10 this is the expansion of Giles (2016), Algorithm 955, equation 7 with the next term, whose
-    distribution function is within 5e-5; below, the distribution function is added up.
+    Above a mean of 10 this is `poisson_expansion`, whose distribution function is within 5e-5. Below, where the
+    expansion leaves a doubt, the distribution function is added up, so that the count is the exact one.
 
     Args:
         mean: Means, not negative.
         normal: Standard normal numbers of the same shape.
-        expansion: A compiled form of that expansion.
 
     Returns:
         Whole numbers, as floats.
     """
-    counts = (expansion or poisson_expansion)(mean, normal)
-    small = (mean < _EXPANSION_MEAN).flatten().nonzero()[:, 0]
-    if len(small):
-        small = pad_to_row(small)
-        counts.view(-1)[small] = _small_counts(mean.flatten()[small], normal.flatten()[small])
+    value = poisson_expansion(mean, normal)
+    counts = torch.floor(value).clamp(min=0)
+    if mean.amin() < _EXPANSION_MEAN:
+        # Below a mean of 2 the expansion is of no use; from 2.05 on this is a factor of 1, and up to 2.1 in doubt.
+        counts = counts * ((mean - 2) * 20).clamp(0, 1)
+        _settle(counts, _doubt(value, mean, normal), mean, normal)
     return counts
 
 
 def poisson_expansion(mean: torch.Tensor, normal: torch.Tensor) -> torch.Tensor:
-    """The part of `poisson_quantile` that holds above a mean of 10."""
-    z, z2, root = normal, normal * normal, mean.clamp(min=1.0).sqrt()
-    tail = (-8 / 405 + z2 * (7 / 810) + z2 * z2 / 270) / root - z * (1 / 36 + z2 / 72)
-    return torch.floor(mean + root * z + 1 / 3 + z2 / 6 + tail / root).clamp_(min=0)
+    """What Poisson counts are the whole part of, by the expansion of Giles (2016), Algorithm 955.
+
+    It is equation 7 with the next term, ordered by powers of s = normal / sqrt(mean):
+    mean (1 + s + s^2 / 6 - s^3 / 72 + s^4 / 270) + 1/3 - s / 36 + 7 s^2 / 810 - 8 / (405 mean).
+    """
+    per_root = mean.clamp(min=1.0).rsqrt_()
+    s = normal * per_root
+    value = (s * (1 / 270)).sub_(1 / 72).mul_(s).add_(1 / 6).mul_(s).add_(1.0).mul_(mean)
+    value.add_(s, alpha=7 / 810).sub_(1 / 36).mul_(s).add_(mean).add_(1 / 3)
+    return value.addcmul_(per_root, per_root, value=-8 / 405)
 
 
-def _small_counts(mean: torch.Tensor, normal: torch.Tensor) -> torch.Tensor:
-    counts = torch.zeros_like(mean)
-    tail = 0.5 * torch.erfc(normal.abs() * 0.5**0.5)
-    # The probability of a photon or more is at most the mean: most faint pixels are dark, and nothing is left to do.
-    above = torch.where(normal > 0, tail, 1 - tail)
-    left = torch.nonzero(above < 1.001 * mean)[:, 0]
-    if not len(left):
-        return counts
-    number, left = len(left), pad_to_row(left)
+def _doubt(value: torch.Tensor, mean: torch.Tensor, normal: torch.Tensor) -> torch.Tensor:
+    """Negative where the expansion's count may be wrong and the mean is below 10.
+
+    It is arithmetic throughout, which takes a tenth of the time of comparisons and choices.
+    """
+    # For means of 2 to 10 and up to 2.4 standard deviations, the expansion is nowhere further off than 0.07 / mean.
+    doubt = (value - value.round()).abs_().mul_(mean).sub_(0.08)
+    doubt = torch.minimum(doubt, 2.4 - normal.abs()).minimum(mean - 2.1)
+    # The probability of a photon or more is at most the mean: most faint pixels are dark without a doubt.
+    dark = torch.erfc(normal * 0.5**0.5).sub_(mean, alpha=2.002)
+    return doubt.maximum(dark).maximum(mean - _EXPANSION_MEAN)
+
+
+@torch.compiler.disable
+def _settle(counts: torch.Tensor, doubt: torch.Tensor, mean: torch.Tensor, normal: torch.Tensor) -> None:
+    """Puts the exact counts where there is a doubt."""
+    places = (doubt < 0).flatten().nonzero()[:, 0]
+    if len(places):
+        places = pad_to_row(places)
+        counts.view(-1)[places] = _exact_counts(mean.flatten()[places], normal.flatten()[places])
+
+
+def _exact_counts(mean: torch.Tensor, normal: torch.Tensor) -> torch.Tensor:
     # Only the smaller tail keeps its digits in float32; the sums need float64, where the levels of rare high numbers
     # do not round to 1, which would never be reached.
-    mean, tail = mean[left].double(), tail[left].double()
-    level, probability = torch.where(normal[left] > 0, 1 - tail, tail), torch.exp(-mean)
+    tail = 0.5 * torch.erfc(normal.abs() * 0.5**0.5).double()
+    mean = mean.double()
+    level, probability = torch.where(normal > 0, 1 - tail, tail), torch.exp(-mean)
     # What follows is adding and multiplying, which rounds alike wherever in an array a value stands.
-    left, mean, level, probability = (values[:number] for values in (left, mean, level, probability))
-    cumulative, still = probability, torch.nonzero(probability < level)[:, 0]
+    counts, cumulative = torch.zeros_like(normal), probability
+    left = still = torch.nonzero(probability < level)[:, 0]
     for count in range(1, _LARGEST_SMALL_COUNT):
-        if not len(still):
+        if not len(left):
             break
-        left, mean, level = left[still], mean[still], level[still]
         counts[left] = count
+        mean, level = mean[still], level[still]
         probability = probability[still] * mean / count
         cumulative = cumulative[still] + probability
         still = torch.nonzero(cumulative < level)[:, 0]
+        left = left[still]
     return counts

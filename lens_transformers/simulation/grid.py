@@ -3,7 +3,7 @@
 import torch
 
 
-__all__ = ["crop", "pad_to_row", "padded_length", "pixel_grid"]
+__all__ = ["crop", "pad_to_row", "padded_length", "pixel_axis", "pixel_grid"]
 
 # Vectorised kernels compute the last few elements of an array by other code than the rest, which rounds differently.
 # Rows of whole vectors have no such remainder (the widest kernels take 32 floats at a time).
@@ -15,6 +15,11 @@ def padded_length(num_pixels: int) -> int:
     return -(-(num_pixels**2) // _ROW_MULTIPLE) * _ROW_MULTIPLE
 
 
+def pixel_axis(num_pixels: int, pixel_scale: float) -> torch.Tensor:
+    """Coordinates of the pixel centres along an axis about the origin, `(num_pixels,)` in arcsec and float64."""
+    return (torch.arange(num_pixels, dtype=torch.float64) - (num_pixels - 1) / 2) * pixel_scale
+
+
 def pixel_grid(
     num_pixels: int, pixel_scale: float, device: torch.device | str = "cpu"
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -24,7 +29,7 @@ def pixel_grid(
         x and y in arcsec, each flat `(1, padded_length)` in row-major order; the padding repeats the origin's
         neighbourhood with harmless values.
     """
-    axis = (torch.arange(num_pixels, dtype=torch.float64) - (num_pixels - 1) / 2) * pixel_scale
+    axis = pixel_axis(num_pixels, pixel_scale)
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     padding = torch.full((padded_length(num_pixels) - num_pixels**2,), pixel_scale, dtype=torch.float64)
     return tuple(torch.cat([c.flatten(), padding]).float()[None].to(device) for c in (x, y))  # type: ignore[return-value]

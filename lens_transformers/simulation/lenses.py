@@ -33,13 +33,13 @@ SIE_CORE_ARCSEC = 1e-12
 POINT_CORE_ARCSEC2 = 1e-20
 ROD_CORE_ARCSEC2 = 1e-12
 
-# Enough work for one compiled call, and few enough operations to compile in seconds.
-POINTS_PER_CALL = 25
+# Few, so that little is computed for samples that have fewer masses than others, and that they compile in seconds.
+POINTS_PER_CALL = 5
 
 
 def rotate(x: torch.Tensor, y: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> Deflection:
     """Coordinates of a vector along an axis of direction (cos, sin), and across it. With -sin, the way back."""
-    return x * cos + y * sin, y * cos - x * sin
+    return torch.addcmul(x * cos, y, sin), torch.addcmul(y * cos, x, sin, value=-1)
 
 
 def sie_deflection(
@@ -67,43 +67,41 @@ def points_deflection(
     """Deflection of point masses, of which every sample has its own number.
 
     Args:
-        x: Coordinates `(1, points)`, the same for all samples.
+        x: Coordinates, the same for all samples, that broadcast with `y`: both `(points,)`, or `(width,)` with
+            `(height, 1)` for a raster, on which much is then done once a column and once a row.
         y: Likewise.
         points: For each sample an array `(masses, 3)` of x, y (arcsec) and squared Einstein radius (arcsec^2).
-        accumulate: A compiled `add_points`, which takes `POINTS_PER_CALL` masses at a time.
+        accumulate: A compiled `add_points`.
 
     Returns:
-        The deflection `(batch, points)`, added up mass by mass, so that memory does not grow with their number.
+        The deflection `(batch, points)` or `(batch, height, width)`, added up mass by mass, so that memory does not
+        grow with their number.
     """
     masses, counts, back = _table(points, x)
-    total_x, total_y = x.new_zeros(2, len(points), x.shape[-1])
-    if accumulate is not None:
-        for first in range(0, masses.shape[1], POINTS_PER_CALL):
-            chunk = masses[:, first : first + POINTS_PER_CALL]
-            # A point without mass deflects nothing.
-            chunk = torch.nn.functional.pad(chunk, (0, 0, 0, POINTS_PER_CALL - chunk.shape[1]))
-            total_x, total_y = accumulate(total_x, total_y, x, y, chunk)
-        return total_x[back], total_y[back]
-    core = torch.tensor(POINT_CORE_ARCSEC2, device=x.device, dtype=x.dtype)
-    for k in range(masses.shape[1]):
-        rows = int((counts > k).sum())
-        point_x, point_y, area = masses[:rows, k].unsqueeze(-1).unbind(1)
-        dx, dy = x - point_x, y - point_y
-        weight = area / torch.addcmul(core, dx, dx).addcmul_(dy, dy)
-        total_x[:rows].addcmul_(dx, weight)
-        total_y[:rows].addcmul_(dy, weight)
+    shape = torch.broadcast_shapes(x.shape, y.shape)
+    total_x, total_y = x.new_zeros(2, len(points), *shape)
+    # A point without mass, which fills a call up, deflects nothing.
+    masses = torch.nn.functional.pad(masses, (0, 0, 0, -masses.shape[1] % POINTS_PER_CALL))
+    masses = masses.unflatten(2, (3, *(1 for _ in shape)))
+    for first in range(0, masses.shape[1], POINTS_PER_CALL):
+        rows = int((counts > first).sum())
+        chunk = masses[:rows, first : first + POINTS_PER_CALL]
+        (accumulate or add_points)(total_x[:rows], total_y[:rows], x, y, chunk)
     return total_x[back], total_y[back]
 
 
 def add_points(
     total_x: torch.Tensor, total_y: torch.Tensor, x: torch.Tensor, y: torch.Tensor, masses: torch.Tensor
-) -> Deflection:
-    """Adds the deflection of the point masses `(batch, masses, 3)` to a total; written to be compiled."""
-    for k in range(masses.shape[1]):
-        dx, dy = x - masses[:, k, :1], y - masses[:, k, 1:2]
-        weight = masses[:, k, 2:] / (POINT_CORE_ARCSEC2 + dx * dx + dy * dy)
-        total_x, total_y = total_x + dx * weight, total_y + dy * weight
-    return total_x, total_y
+) -> None:
+    """Adds the deflection of the point masses `(batch, masses, 3, ...)` to a total, in place."""
+    point_x, point_y, areas = masses.unbind(2)
+    all_dx, all_dy = x - point_x, y - point_y
+    all_dx2, all_dy2 = all_dx * all_dx, all_dy * all_dy + POINT_CORE_ARCSEC2
+    by_point = (values.unbind(1) for values in (all_dx, all_dy, all_dx2, all_dy2, areas))
+    for dx, dy, dx2, dy2, area in zip(*by_point, strict=True):
+        weight = area / (dx2 + dy2)
+        total_x.addcmul_(dx, weight)
+        total_y.addcmul_(dy, weight)
 
 
 def halos_deflection(x: torch.Tensor, y: torch.Tensor, halos: list[np.ndarray]) -> Deflection:

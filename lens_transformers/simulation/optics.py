@@ -83,18 +83,19 @@ def observe(scene: torch.Tensor, optics: Optics) -> torch.Tensor:
     response = optics.response
     num_pixels, num_fine = response.shape
     images = scene.new_zeros(len(scene), padded_length(num_pixels))
+    half = scene.new_empty(num_pixels, num_fine)
     # One by one: a product over the whole batch may choose its kernel, and so its rounding, by the batch's size.
     for fine, image in zip(crop(scene, num_fine), crop(images, num_pixels), strict=True):
         if optics.fine_kernel is not None:
             fine = _blur(fine, optics.fine_kernel)
-        binned = _banded(_banded(fine, optics).T, optics).T
-        image.copy_(binned if optics.pixel_kernel is None else _blur(binned, optics.pixel_kernel))
+        # Along one axis and then the other, in bands: far from its diagonal the response is 0.
+        for rows, near in optics.bands:
+            torch.mm(response[rows, near], fine[near], out=half[rows])
+        for rows, near in optics.bands:
+            torch.mm(half[:, near], response[rows, near].T, out=image[:, rows])
+        if optics.pixel_kernel is not None:
+            image.copy_(_blur(image, optics.pixel_kernel))
     return images
-
-
-def _banded(columns: torch.Tensor, optics: Optics) -> torch.Tensor:
-    """The product of the response with a matrix, in bands of rows: far from its diagonal the response is 0."""
-    return torch.cat([optics.response[rows, near] @ columns[near] for rows, near in optics.bands])
 
 
 def _bands(response: torch.Tensor) -> tuple[tuple[slice, slice], ...]:

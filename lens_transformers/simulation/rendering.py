@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from .config import LensSimulationConfig, Source
+from .grid import crop
 from .lenses import (
     Deflection,
     add_points,
@@ -31,6 +32,7 @@ def render(
     x: torch.Tensor,
     y: torch.Tensor,
     *,
+    axis: torch.Tensor | None = None,
     source_images: torch.Tensor | None = None,
     compile: bool = False,
 ) -> torch.Tensor:
@@ -41,6 +43,8 @@ def render(
         scenes: The scenes of a batch.
         x: Coordinates in arcsec, `(1, points)`.
         y: Likewise.
+        axis: Where x and y are the padded rows of a square raster, its coordinates along either axis: point masses
+            are quicker with them.
         source_images: The images that may take the first source component's place, `(images, bands, height, width)`.
         compile: Whether to compile the inner loops.
 
@@ -48,7 +52,7 @@ def render(
         The brightness `(batch, bands, points)`, 1 at the effective radius of a component without intensity.
     """
     columns = _Columns(scenes, x)
-    alpha_x, alpha_y = deflect(config, scenes, x, y, compile=compile)
+    alpha_x, alpha_y = deflect(config, scenes, x, y, axis=axis, compile=compile)
     beta = x - alpha_x, y - alpha_y
     lights = [
         (light, prefix, beta)
@@ -69,7 +73,13 @@ def render(
 
 
 def deflect(
-    config: LensSimulationConfig, scenes: list[Scene], x: torch.Tensor, y: torch.Tensor, *, compile: bool = False
+    config: LensSimulationConfig,
+    scenes: list[Scene],
+    x: torch.Tensor,
+    y: torch.Tensor,
+    *,
+    axis: torch.Tensor | None = None,
+    compile: bool = False,
 ) -> Deflection:
     """Deflection of everything in the lens plane, `(batch, points)` in arcsec; arguments as in `render`."""
     columns = _Columns(scenes, x)
@@ -88,8 +98,10 @@ def deflect(
     )
     if any(len(scene.points) for scene in scenes):
         accumulate = compiled(add_points, True) if compile else None
-        points_x, points_y = points_deflection(x, y, [scene.points for scene in scenes], accumulate)
-        alpha_x, alpha_y = alpha_x + points_x, alpha_y + points_y
+        column, row = (x[0], y[0]) if axis is None else (axis, axis[:, None])
+        points_x, points_y = points_deflection(column, row, [scene.points for scene in scenes], accumulate)
+        for alpha, added in ((alpha_x, points_x), (alpha_y, points_y)):
+            (alpha if axis is None else crop(alpha, len(axis))).add_(added)
 
     if any(len(scene.halos) for scene in scenes):
         halos_x, halos_y = halos_deflection(x, y, [scene.halos for scene in scenes])
@@ -187,7 +199,8 @@ def _colors(light: Source, like: torch.Tensor) -> torch.Tensor:
 
 @lru_cache
 def _compile(function: Callable) -> Any:
-    return torch.compile(function, dynamic=False)
+    # For any size of a batch, so that the last, smaller one is not compiled anew.
+    return torch.compile(function, dynamic=True)
 
 
 def compiled(function: Callable, compile: bool) -> Any:

@@ -25,8 +25,8 @@ NO_SUB, CDM, AXION = range(3)
 _MAX_COMPENSATED_FRACTION = 0.5
 _MAX_DRAWS = 100
 
-# Places on half a circle, in half turns, and their weights. They crowd towards the end that is nearest to a halo, where
-# one that lies on the circle deflects sharply; the flux through the circle then keeps 11 digits.
+# Places on half a circle, in half turns, and their weights. They crowd towards the end that is nearest to a halo: one
+# that lies on the circle deflects sharply there. The flux through the circle then keeps 11 digits.
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(96)
 _HALF_TURNS = (0.5 + 0.5 * _NODES) ** 4
 _HALF_TURN_WEIGHTS = 2 * (0.5 + 0.5 * _NODES) ** 3 * _WEIGHTS

@@ -9,9 +9,9 @@ import torch
 from tqdm.auto import tqdm
 
 from .config import LensSimulationConfig, SuperResolution
-from .detector import detect, expose, poisson_expansion
+from .detector import detect, expose
 from .distributions import support
-from .grid import crop, pixel_grid
+from .grid import crop, pixel_axis, pixel_grid
 from .instruments import Detector
 from .light import load_source_images
 from .optics import Optics, observe
@@ -25,6 +25,8 @@ __all__ = ["SimulatedLenses", "simulate"]
 # A batch whose arrays stay in a core's cache is fastest; a GPU wants many, within its memory.
 _POINTS_PER_BATCH_CPU = 360_000
 _POINTS_PER_BATCH_GPU = 16_000_000
+# Just below the largest that glibc learns from (mallopt(3), M_MMAP_THRESHOLD).
+_KEPT_BYTES = 2 * (31 << 20)
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ def simulate(
         batch_size = _default_batch_size(config, device)
     _check_range("batch_size", batch_size, 1)
 
+    _keep_freed_memory()
     telescope = _Telescope(config, device)
     batches = []
     with (
@@ -99,9 +102,7 @@ def simulate(
     ):
         for first in range(start, start + num_images, batch_size):
             count = min(batch_size, start + num_images - first)
-            # Compiled code is made for one batch size.
-            batch = _simulate_batch(config, telescope, seed, first, batch_size if compile else count, compile)
-            batches.append(batch if not compile else _first(batch, count))
+            batches.append(_simulate_batch(config, telescope, seed, first, count, compile))
             bar.update(count)
     return _join(config, batches, device)
 
@@ -112,11 +113,9 @@ class _Telescope:
     def __init__(self, config: LensSimulationConfig, device: torch.device):
         instrument, pair, images = config.instrument, config.super_resolution, config.source_images
         self.num_pixels = instrument.num_pixels
-        self.x, self.y = pixel_grid(
-            instrument.num_pixels * instrument.oversampling,
-            instrument.pixel_scale_arcsec / instrument.oversampling,
-            device,
-        )
+        fine = instrument.num_pixels * instrument.oversampling, instrument.pixel_scale_arcsec / instrument.oversampling
+        self.x, self.y = pixel_grid(*fine, device)
+        self.axis = pixel_axis(*fine).to(self.x)
         self.optics = Optics.of(instrument, device)
         if pair is not None and pair.psf_fwhm_arcsec is not None:
             coarse = replace(
@@ -142,7 +141,13 @@ def _simulate_batch(
     """Scenes, images, targets and noise-free images `(batch, bands, height, width)`."""
     scenes = [draw_scene(config, seed, first + row) for row in range(count)]
     surface = render(
-        config, scenes, telescope.x, telescope.y, source_images=telescope.source_images, compile=compile
+        config,
+        scenes,
+        telescope.x,
+        telescope.y,
+        axis=telescope.axis,
+        source_images=telescope.source_images,
+        compile=compile,
     ).flatten(0, 1)
     expected = observe(surface, telescope.optics)
     pair = config.super_resolution
@@ -158,7 +163,7 @@ def _simulate_batch(
             low = noise.exposed(observe(surface, telescope.low_optics) / peak)
             return scenes, _images(low, config.bands, telescope.num_pixels // pair.upscale), noise_free, noise_free
         image = _images(noise.exposed(expected), config.bands, telescope.num_pixels)
-    image, noise_free = _scaled(config, image, noise_free)
+    image, noise_free = compiled(_scaled, compile)(config, image, noise_free)
     if pair is not None:
         return scenes, _shrink(image, pair), image, noise_free
     return scenes, image, None, noise_free
@@ -168,8 +173,7 @@ class _Noise:
     """The noise of a batch, drawn sample by sample."""
 
     def __init__(self, config: LensSimulationConfig, scenes: list[Scene], seed: int, first: int, compile: bool):
-        self._config, self._scenes, self._seed, self._first = config, scenes, seed, first
-        self._expansion = compiled(poisson_expansion, compile)
+        self._config, self._scenes, self._seed, self._first, self._compile = config, scenes, seed, first, compile
 
     def exposed(self, expected: torch.Tensor) -> torch.Tensor:
         """Adds the noise that is relative to the image; rows are images times bands."""
@@ -181,18 +185,17 @@ class _Noise:
         normals = self._normals(draws, expected)
         background = normals[1] if draws == 2 else torch.zeros((), device=expected.device)
         peak, sky, rms = (self._column(name, expected) for name in ("peak_counts", "sky_counts", "background_rms"))
-        return expose(expected, normals[0], background, peak, sky, rms, self._expansion)
+        return compiled(expose, self._compile)(expected, normals[0], background, peak, sky, rms)
 
     def detected(self, rate: torch.Tensor, detector: Detector) -> tuple[torch.Tensor, torch.Tensor]:
         """What the detector makes of electrons per second, with and without noise."""
         draws = {"none": 0, "real": 2, "poisson_twice": 3}[detector.noise]
-        return detect(
+        return compiled(detect, self._compile)(
             rate,
             self._column("exposure_time_s", rate),
             self._normals(draws, rate) if draws else None,
             detector,
             detector.sky_rate(self._config.instrument.pixel_scale_arcsec),
-            self._expansion,
         )
 
     def _normals(self, draws: int, like: torch.Tensor) -> torch.Tensor:
@@ -224,11 +227,6 @@ def _scaled(
         peak = noise_free.amax(dim=axes, keepdim=True)
         return image / peak, noise_free / peak
     return image, noise_free
-
-
-def _first(batch: _Batch, count: int) -> _Batch:
-    scenes, image, target, noise_free = batch
-    return scenes[:count], image[:count], None if target is None else target[:count], noise_free[:count]
 
 
 def _shrink(image: torch.Tensor, pair: SuperResolution) -> torch.Tensor:
@@ -266,6 +264,15 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def _keep_freed_memory() -> None:
+    """Frees a large block at once: from then on glibc keeps up to twice as much of what is freed for the next batch.
+
+    Otherwise it gives a batch's arrays back to the system, and getting them anew, page by page, takes a third of the
+    time.
+    """
+    torch.empty(_KEPT_BYTES // 2, dtype=torch.uint8)
 
 
 def _check_range(name: str, value: int, low: int, end: int | None = None) -> None:

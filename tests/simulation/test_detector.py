@@ -30,6 +30,16 @@ def test_counts_have_the_distribution_of_a_poisson_distribution(mean):
     assert (torch.exp(-0.5 * z**2) * wrong).sum() / torch.exp(-0.5 * z**2).sum() < 5e-4
 
 
+def test_small_counts_are_exact_wherever_they_lie():
+    z = torch.linspace(-5, 5, 4096)
+    for mean in torch.cat([torch.linspace(0.01, 9.99, 60), torch.tensor([2.0, 2.1])]):
+        counts = poisson_quantile(mean.expand_as(z), z).numpy()
+        # The normal distribution's own tail keeps its digits on both sides.
+        reached, missed = stats.poisson.cdf(counts, mean.item()), stats.poisson.sf(counts - 1, mean.item())
+        assert (reached >= stats.norm.cdf(z.numpy()) * (1 - 1e-5)).all()
+        assert (missed >= stats.norm.sf(z.numpy()) * (1 - 1e-5)).all()
+
+
 def test_counts_are_whole_and_never_negative():
     mean = torch.rand(10_000, generator=torch.Generator().manual_seed(0)) * 40
     counts = poisson_quantile(mean, 1.5 * normals(10_000))

@@ -53,7 +53,7 @@ def test_points_deflect_as_caustics_says_and_every_sample_has_its_own(grid):
     x, y = (c.float() for c in grid)
     rng = np.random.default_rng(0)
     points = [np.concatenate([rng.uniform(-2, 2, (n, 2)), rng.uniform(0.01, 0.1, (n, 1))], axis=1) for n in (2, 0, 5)]
-    alpha_x, alpha_y = points_deflection(x, y, points)
+    alpha_x, alpha_y = points_deflection(x[0], y[0], points)
     for sample, masses in enumerate(points):
         expected = torch.zeros(2, x.shape[1])
         for px, py, area in masses:

@@ -1,4 +1,5 @@
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -55,6 +56,15 @@ def test_a_sample_is_the_same_for_any_number_of_threads():
     finally:
         torch.set_num_threads(before)
     assert_same_bytes(reference, other)
+
+
+@pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="needs a C++ compiler")
+def test_compilation_changes_no_value_beyond_rounding():
+    # Without noise, whose kernels would take twice as long to compile; benchmarks/simulation.py compiles all.
+    config = small("lens_default", noise=None)
+    eager, compiled = simulate(config, 40), simulate(config, 40, compile=True)
+    assert not torch.equal(compiled.image, eager.image)
+    torch.testing.assert_close(compiled.image, eager.image, rtol=0, atol=2e-6)
 
 
 def test_seeds_and_indices_give_different_images():
