@@ -16,6 +16,7 @@ def main() -> None:
     parser.add_argument("--data", help="folder of the official samples")
     arguments = parser.parse_args()
     run("simulation")
+    run("memory")
     run("shortcuts")
     run("data")
     if arguments.data is None:
