@@ -112,12 +112,14 @@ class Detector:
 
 INSTRUMENTS = {
     # Collett 2015 (arXiv:1507.02657), as the official Models II and IV took them from lenstronomy before 1.14. The
-    # numbers since launch are in Cropper et al. 2024 (arXiv:2405.13492); with them, set zero_point_mag=25.72.
+    # numbers since launch are in Cropper et al. 2024 (arXiv:2405.13492); with them, set zero_point_mag=25.72. Flight
+    # data have that width, too (Euclid Q1, VIS processing, arXiv:2503.15303).
     "euclid_vis": (
         Instrument(num_pixels=64, pixel_scale_arcsec=0.101, psf_fwhm_arcsec=0.16, oversampling=2),
         Detector(565.0, 24.0, num_exposures=4, gain_e_per_adu=3.1, read_noise_e=4.2, sky_mag_per_arcsec2=22.35),
     ),
-    # lenstronomy 1.14.2, HST(band="WFC3_F160W"): drizzled pixels; Windhorst et al. 2011 (arXiv:1005.2776).
+    # lenstronomy 1.14.2, HST(band="WFC3_F160W"): drizzled pixels, two orbits; Windhorst et al. 2011 (arXiv:1005.2776).
+    # Its width of 0.08 is that of a pixel; this one is the WFC3 Instrument Handbook's, section 7.6.1, table 7.5.
     "hst_wfc3_f160w": (
         Instrument(num_pixels=64, pixel_scale_arcsec=0.08, psf_fwhm_arcsec=0.15, oversampling=2),
         Detector(5400.0, 25.96, gain_e_per_adu=2.5, read_noise_e=4.0, sky_mag_per_arcsec2=22.3),
@@ -134,7 +136,8 @@ INSTRUMENTS = {
         Detector(15.0, 27.79, num_exposures=460, gain_e_per_adu=2.3, read_noise_e=10.0, sky_mag_per_arcsec2=20.48),
     ),
     # lenstronomy 1.14.2, JWST(band="F200W"): one hour. The width is the wavelength over the mirror's diameter, as in
-    # the NIRCam documentation of STScI. The sky there, 29.52, can only be that of a pixel: per arcsec^2 it is 21.98.
+    # STScI's "NIRCam Point Spread Functions"; the zero point is of its NRC_ZPs_0995pmap. lenstronomy's sky, 29.52, can
+    # only be that of a pixel: per arcsec^2 it is 21.98.
     "jwst_nircam_f200w": (
         Instrument(num_pixels=160, pixel_scale_arcsec=0.031, psf_fwhm_arcsec=0.066, oversampling=2),
         Detector(3600.0, 28.0, gain_e_per_adu=2.05, read_noise_e=15.77, sky_mag_per_arcsec2=21.98),
