@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from caustics.lenses.func import reduced_deflection_angle_point
+from caustics.lenses.func import reduced_deflection_angle_point, reduced_deflection_angle_sie
 
 from lens_transformers.simulation.grid import pixel_grid
 from lens_transformers.simulation.lenses import (
@@ -72,6 +72,16 @@ def test_a_nearly_round_isothermal_lens_deflects_by_its_einstein_radius_everywhe
     x, y = grid
     alpha_x, alpha_y = sie_deflection(x, y, column(1.3), column(0.9999))
     torch.testing.assert_close(torch.hypot(alpha_x, alpha_y), torch.full_like(x, 1.3), rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("axis_ratio", [0.3, 0.6, 0.99, 1.0])
+def test_an_isothermal_lens_deflects_as_caustics_says(grid, axis_ratio):
+    x, y = grid
+    zero, q, radius = column(0.0), column(axis_ratio), column(1.3)
+    expected = torch.cat(reduced_deflection_angle_sie(zero, zero, q, None, radius, x, y))
+    torch.testing.assert_close(torch.cat(sie_deflection(x, y, radius, q)), expected, rtol=0, atol=1e-8)
+    in_float32 = torch.cat(sie_deflection(*(value.float() for value in (x, y, radius, q))))
+    torch.testing.assert_close(in_float32.double(), expected, rtol=0, atol=3e-6)
 
 
 def test_an_elliptical_isothermal_lens_deflects_on_its_axes_as_known():
