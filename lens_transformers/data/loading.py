@@ -16,7 +16,7 @@ from .pictures import PICTURE_SUFFIXES, pictures_source
 from .reading import RowSource, read_rows
 from .report import LoadReport, OnError, check_on_error, named
 from .schema import ROWS_PER_CHUNK
-from .splits import split_by_content
+from .splits import class_counts, split_by_content
 from .super_resolution import pairs_source
 from .tables import is_hub_name, is_table_folder, load_table, stream_table
 from .tasks import Task, check_task
@@ -143,11 +143,14 @@ def load_lensing_dataset(
     else:
         rows = _recognise(Path(source), loaded_split, task, layout or FitsLayout())
         dataset, found = read_rows(rows, on_error=on_error, nan_fill=nan_fill, num_workers=num_workers)
+    if made and isinstance(dataset, Dataset):
+        splits = split_by_content(dataset, split_fractions or {}, split_seed)
+        dataset = splits[split]
+        found.num_rows = len(dataset)
+        found.divided = {name: class_counts(part) for name, part in splits.items()}
     found.log()
     if report is not None:
         report.fill(found)
-    if made:
-        dataset = split_by_content(dataset, split_fractions or {}, split_seed)[split]
     if streaming and isinstance(dataset, Dataset):
         return dataset.to_iterable_dataset(min(max(len(dataset) // ROWS_PER_CHUNK, 1), _MAX_STREAM_SHARDS))
     return dataset

@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
@@ -44,6 +44,7 @@ class LoadReport:
         dropped: Images that are not in it.
         repaired: Images that are in it with pixels that their source does not have.
         not_read: Files beside the images that were not taken for images, counted by suffix.
+        divided: Where `split_fractions` divided the source, the images of every class in every split made.
     """
 
     recognised: str = ""
@@ -51,12 +52,14 @@ class LoadReport:
     dropped: list[Finding] = field(default_factory=list)
     repaired: list[Finding] = field(default_factory=list)
     not_read: dict[str, int] = field(default_factory=dict)
+    divided: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def __str__(self) -> str:
         lines = [self.recognised if self.num_rows is None else f"{self.recognised} {self.num_rows} rows."]
         for what, findings in (("dropped", self.dropped), ("repaired", self.repaired)):
             lines += [f"{what}: {finding.where}: {finding.reason}" for finding in findings]
         lines += [f"not read: {count} files {suffix}" for suffix, count in self.not_read.items()]
+        lines += [f"divided: {split}: {_in_words(counts)}" for split, counts in self.divided.items()]
         return "\n".join(lines)
 
     def log(self) -> None:
@@ -66,8 +69,9 @@ class LoadReport:
             if findings:
                 logger.warning("%d images %s: %s", len(findings), what, _first_few(findings))
         if self.not_read:
-            counts = ", ".join(f"{count} {suffix}" for suffix, count in self.not_read.items())
-            logger.warning("Files that were not read: %s.", counts)
+            logger.warning("Files that were not read: %s.", _in_words(self.not_read))
+        for split, counts in self.divided.items():
+            logger.info("Split %s: %s.", split, _in_words(counts))
 
     def drop(self, where: str, reason: str, on_error: OnError) -> None:
         """Notes, and warns of, an image that a stream leaves out, once; or raises ValueError if it must not."""
@@ -117,6 +121,10 @@ def named(path: str | os.PathLike) -> str:
     """A path as it stands in a message: on one line, whatever characters it has."""
     text = os.fspath(path)
     return text if text.isprintable() else repr(text)
+
+
+def _in_words(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {what}" for what, count in counts.items())
 
 
 def _first_few(findings: Sequence[Finding]) -> str:
