@@ -19,6 +19,7 @@ from datasets import (
     IterableDataset,
     Value,
     concatenate_datasets,
+    config,
     load_dataset,
     load_from_disk,
 )
@@ -26,7 +27,7 @@ from datasets import (
 from .folders import SPLIT_OF_NAME
 from .images import as_image, check_pair, fill_missing, pixel_problems
 from .pictures import read_picture
-from .reading import Item, RowSource, read_rows
+from .reading import Item, RowSource, read_rows, unwritable_cache
 from .report import Finding, LoadReport, OnError, filled_in_words, named
 from .schema import IMAGE_COLUMNS, LABEL_NAMES, ROWS_PER_CHUNK, class_of, lens_features
 from .tasks import Task
@@ -170,9 +171,17 @@ def _splits(source: str | Path, split: str, streaming: bool) -> Mapping[str, Any
         try:
             loaded = load_dataset("parquet", data_files=chosen, streaming=streaming)
         except Exception as error:
-            cause = error.__cause__ or error
-            raise ValueError(f"{named(folder)}: damaged Parquet: {str(cause).splitlines()[0]}") from error
+            raise _unreadable(folder, error.__cause__ or error) from error
     return {SPLIT_OF_NAME.get(name.lower(), name): part for name, part in loaded.items()}
+
+
+def _unreadable(folder: Path, error: BaseException) -> Exception:
+    """The error of Parquet files that do not load, in words."""
+    if isinstance(error, OSError) and error.errno:  # pyarrow's own have no number
+        if str(error.filename or "").startswith(str(config.HF_DATASETS_CACHE)):
+            return unwritable_cache(error)
+        return type(error)(f"{named(error.filename or folder)}: cannot be read: {error.strerror}.")
+    return ValueError(f"{named(folder)}: damaged Parquet: {str(error).splitlines()[0]}")
 
 
 def _iterable(dataset: Dataset, max_shards: int = 64) -> IterableDataset:
