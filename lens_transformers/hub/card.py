@@ -43,6 +43,17 @@ PIPELINE_TAGS = {
     "super_resolution": "image-to-image",
 }
 
+FIGURE_CAPTIONS = {
+    "confusion": "Confusion matrix: of the images of each true class, a row, how many were taken for which.",
+    "reconstructions": "Images, what the network was shown of them, and what it painted.",
+    "roc": "ROC curves, each class against the rest.",
+    "super_resolution": "Low resolution, bicubic, network and target, with the residuals of both.",
+    "training_curves": "Loss and learning rate over the training.",
+}
+
+# Facts of the training that stand under "Compute".
+COMPUTE_FACTS = ("device", "images_seen", "train_runtime_s")
+
 # Metadata that a run measures; all others are the person's who edits them.
 MEASURED = ("pipeline_tag", "metrics", "model_name", "eval_results")
 
@@ -136,12 +147,18 @@ def _card_data(results: dict[str, Any], model_name: str) -> ModelCardData:
     measured = [metric for metric in columns if is_measured(own[metric])]
     words = {word for metric in measured for word in metric.split("_")}
     preset = results["data"].get("preset")
+    is_lens_mae = results["model"].get("architecture", "lens_mae") == "lens_mae"
     dataset = _hub_name(results["data"].get("source"))
     return ModelCardData(
         license="apache-2.0",
         library_name="transformers",
         pipeline_tag=PIPELINE_TAGS[results["task"]],
-        tags=["lens_mae", "strong-gravitational-lensing", "astronomy", "dark-matter", "masked-autoencoder"],
+        tags=[
+            *(["lens_mae", "masked-autoencoder"] if is_lens_mae else []),
+            "strong-gravitational-lensing",
+            "astronomy",
+            "dark-matter",
+        ],
         base_model=_hub_name(results["model"].get("base_model")),
         datasets=[dataset] if dataset else None,
         metrics=[name for name, word in HUB_METRICS.items() if word in words] or None,
@@ -193,7 +210,11 @@ def _render(folder: Path, results: dict[str, Any], checkpoint: str, model_name: 
         dataset=dataset_name(results),
         preset=str(results["data"].get("preset") or ""),
         training=results["training"],
-        recipe=[(fact_label(key), format_fact(key, value)) for key, value in results["training"].items()],
+        recipe=[
+            (fact_label(key), format_fact(key, value))
+            for key, value in results["training"].items()
+            if key not in COMPUTE_FACTS
+        ],
         versions=results["versions"],
         config=config,
         num_channels=config.get("num_channels", 1),
@@ -206,7 +227,10 @@ def _render(folder: Path, results: dict[str, Any], checkpoint: str, model_name: 
         ece=format_metric("ece", results["rows"][0].get("ece")),
         ece_calibrated=format_metric("ece", results["rows"][0].get("ece_calibrated")),
         temperature=format_metric("temperature", results.get("temperature")),
-        figures=[(f"figures/{path.name}", in_words(path.stem)) for path in sorted((folder / "figures").glob("*.png"))],
+        figures=[
+            (f"figures/{path.name}", FIGURE_CAPTIONS.get(path.stem, f"{in_words(path.stem)}."))
+            for path in sorted((folder / "figures").glob("*.png"))
+        ],
         not_measured=NOT_MEASURED,
     )
 
@@ -239,7 +263,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
             rivals = [other for other in rows if other.get("split") == row.get("split")]
             is_best = is_measured(row.get(metric)) and row[metric] == best_value(metric, rivals)
             interval = format_interval(metric, row)
-            numbers.append((f"**{number}**" if is_best else number) + (f" ({interval})" if interval else ""))
+            numbers.append((f"**{number}**" if is_best else number) + (f"<br>({interval})" if interval else ""))
         lines.append([metric_label(metric), *numbers])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

@@ -17,6 +17,7 @@ HEADLINE_METRICS = {
 NOT_MEASURED = "not measured"
 
 _ACRONYMS = {"auc", "ece", "f1", "mae", "mse", "psnr", "rmse", "roc", "ssim"}
+_LABELS = {"brier": "Brier score", "num_images": "test images", "num_train": "training images"}
 _LOWER_IS_BETTER = {"brier", "ece", "error", "loss", "mae", "mse", "rmse"}
 _HIGHER_IS_BETTER = {"accuracy", "auc", "f1", "precision", "psnr", "recall", "ssim"}
 
@@ -127,7 +128,8 @@ def format_interval(metric: str, row: dict[str, Any]) -> str:
 
 def metric_label(metric: str, unit: bool = True) -> str:
     """A metric's key in words: `auc_macro` → `AUC macro`, with its unit if it has one: `PSNR [dB]`."""
-    return f"{in_words(metric)} [dB]" if unit and metric.startswith("psnr") else in_words(metric)
+    words = _LABELS.get(metric) or in_words(metric)
+    return f"{words} [dB]" if unit and metric.startswith("psnr") else words
 
 
 def format_metric(metric: str, value: Any) -> str:

@@ -113,7 +113,7 @@ def test_every_number_has_its_interval(tmp_path):
     own, baseline = ROWS["classification"]
     intervals = {"accuracy": [0.8644, 0.8972], "auc_macro": [float("nan"), 1.0], "ece": [0.01, 0.02]}
     card = write_model_card(make_run(tmp_path / "lens", rows=[own | {"intervals": intervals}, baseline])).read_text()
-    assert "| accuracy | 0.8813 (0.8644 to 0.8972) | **0.9600** |" in card
+    assert "| accuracy | 0.8813<br>(0.8644 to 0.8972) | **0.9600** |" in card
     assert "| AUC macro | 0.9400 | **0.9950** |" in card
     assert "accuracy: 0.8813 (95% interval 0.8644 to 0.8972), worse than the best baseline" in card
     assert "In brackets are 95% intervals" in card and "Intervals are not measured" not in card
@@ -165,6 +165,24 @@ def test_a_card_of_several_bands_feeds_several_bands(tmp_path):
     names = {}
     exec(f"import numpy as np\n{image_lines}", names)
     assert names["image"].shape == (3, 48, 64)
+
+
+def test_figures_of_the_run_stand_in_the_card_by_relative_names(tmp_path):
+    folder = make_run(tmp_path / "lens")
+    (folder / "figures").mkdir()
+    for name in ("roc.png", "a_new_one.png", "notes.txt"):
+        (folder / "figures" / name).touch()
+    card = write_model_card(folder).read_text()
+    assert "![a new one.](figures/a_new_one.png)\n\n*a new one.*" in card
+    assert "![ROC curves, each class against the rest.](figures/roc.png)" in card
+    assert card.count("](figures/") == 2
+
+
+def test_another_architecture_is_not_passed_off_as_ours(tmp_path):
+    model = {"architecture": "resnet", "parameters": 900000}
+    card = write_model_card(make_run(tmp_path / "lens", model=model))
+    assert "lens_mae" not in ModelCard.load(card).data.tags
+    assert "logits.softmax" in code_block(card.read_text())
 
 
 def test_a_missing_number_prints_as_not_measured(tmp_path):
