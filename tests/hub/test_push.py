@@ -196,6 +196,12 @@ def test_it_waits_as_long_as_the_hub_asks_for(hub, run, waits):
     assert waits == [17.0, 6.0]  # the client itself waits here, and adds a second
 
 
+def test_it_waits_until_its_rate_limit_is_reset(hub, run, waits):
+    hub.fail_next("POST", "/commit/", "status", status=429, RateLimit='"api";r=0;t=55')
+    push(run, REPO)
+    assert waits == [55.0]
+
+
 def test_a_hub_that_asks_for_an_hour_is_not_waited_for(hub, run):
     hub.fail_next("POST", "/commit/", "status", status=429, Retry_After="3600")
     with pytest.raises(PushError, match="the Hub asks to send less for a while"):
