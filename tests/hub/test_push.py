@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -54,6 +55,13 @@ def test_the_card_on_the_hub_validates_and_reads_back_to_the_same_numbers(hub, r
     }
     assert f'checkpoint = "{REPO}"' in card.text
     assert (run / "README.md").read_bytes() == hub.files(REPO)["README.md"]
+
+
+def test_every_picture_of_the_card_travels_with_it(hub, run):
+    push(run, REPO)
+    pictures = re.findall(r"!\[.*?\]\((.*?)\)", hub.files(REPO)["README.md"].decode())
+    assert pictures == ["figures/roc.png"]
+    assert hub.files(REPO)[pictures[0]] == (run / pictures[0]).read_bytes()
 
 
 def test_a_second_push_keeps_the_history_and_what_was_written_by_hand_on_the_hub(hub, run):
