@@ -382,7 +382,7 @@ class LensMAEImageProcessor(BaseImageProcessor):
             "return_scaling": return_scaling,
         }
         for name, flag in flags.items():
-            if not isinstance(flag, bool):
+            if not isinstance(flag, bool | None):
                 raise ValueError(f"{name} must be True or False, got {flag!r}.")
         if normalization not in list(_DEFAULT_CONSTANTS):
             raise ValueError(f"normalization must be one of {list(_DEFAULT_CONSTANTS)}, got {normalization!r}.")
