@@ -6,7 +6,7 @@ import resource
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModel, AutoModelForImageClassification
+from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForImageClassification
 
 from lens_transformers import LensMAEConfig, LensMAEForClassification, LensMAEModel
 
@@ -48,6 +48,21 @@ def test_a_pickle_on_the_hub_is_refused_and_not_even_downloaded(hub, pickled):
     assert not [request for request in hub.requests if request.startswith("GET") and request.endswith(".bin")]
 
 
+def test_a_pickle_that_an_index_of_shards_names_is_refused(pickled, monkeypatch):
+    monkeypatch.chdir(pickled)
+    with torch.device("meta"):
+        names = LensMAEForClassification(LensMAEConfig.from_pretrained(pickled)).state_dict()
+    index = {"metadata": {"total_size": 1}, "weight_map": dict.fromkeys(names, "pytorch_model.bin")}
+    (pickled / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(OSError, match="index of the weights names pytorch_model.bin: LensMAE loads safetensors alone"):
+        LensMAEForClassification.from_pretrained(pickled)
+    # Where the configuration keeps it from them, transformers asks the weights for their dtype, without running code.
+    change_config(pickled, dtype=None)
+    with pytest.raises((OSError, pickle.UnpicklingError)):
+        LensMAEForClassification.from_pretrained(pickled)
+    assert not (pickled / "attacked").exists()
+
+
 @pytest.mark.parametrize("arguments", [{"use_safetensors": False}, {"weights_only": False}])
 def test_nobody_can_ask_for_a_pickle(pickled, arguments):
     with pytest.raises(ValueError, match="LensMAE loads no pickles"):
@@ -76,6 +91,27 @@ def test_a_hostile_configuration_is_refused_before_memory_is_taken(run, changes,
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ValueError, match=message):
         LensMAEForClassification.from_pretrained(run)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"do_resize": True, "size": {"height": 10**6, "width": 10**6}}, "whole numbers from 1 to 8192"),
+        ({"do_resize": True, "size": {"height": 10**400, "width": 1}}, "whole numbers from 1 to 8192"),
+        ({"do_resize": True, "size": {"height": "64", "width": "64"}}, "whole numbers from 1 to 8192"),
+        ({"do_resize": "true"}, "do_resize must be True or False"),
+        ({"stretch": 10**400}, "stretch must be a positive flux"),
+        ({"image_mean": {"bright": 1}}, "image_mean must be one number"),
+        ({"num_bands": 1.5}, "num_bands must be a positive whole number"),
+    ],
+)
+def test_a_hostile_image_processor_is_refused_before_memory_is_taken(run, changes, message):
+    config = run / "preprocessor_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | changes))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match=message):
+        AutoImageProcessor.from_pretrained(run)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
 
 
