@@ -5,6 +5,7 @@ from .inpainting import interpolate_masked, mean_patch, reconstruction_rows
 from .pca import pca_logistic_rows
 from .reconstruction import ReconstructionMetric
 from .super_resolution import SuperResolutionMetric
+from .symmetries import average_over_symmetries
 from .upsampling import LeastSquaresFilter, bicubic_upsample, bilinear_upsample, upsampling_rows
 
 
@@ -13,6 +14,7 @@ __all__ = [
     "LeastSquaresFilter",
     "ReconstructionMetric",
     "SuperResolutionMetric",
+    "average_over_symmetries",
     "bicubic_upsample",
     "bilinear_upsample",
     "interpolate_masked",
