@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 from transformers import AutoImageProcessor, HfArgumentParser, PreTrainedModel, Trainer, TrainingArguments
 
 from lens_transformers import LensMAEConfig, LensMAEImageProcessor
-from lens_transformers.data import load_lensing_dataset
+from lens_transformers.data import files_of_rows, load_lensing_dataset
 from lens_transformers.data.tasks import Task
 from lens_transformers.hub import write_model_card
 from lens_transformers.hub.files import write_text_atomically
@@ -170,6 +170,13 @@ def load_splits(arguments: DataArguments, task: Task) -> tuple[Dataset, Dataset]
     return _first(train, arguments.max_train_samples), _first(test, arguments.max_test_samples)
 
 
+def list_test_files(arguments: DataArguments, task: Task) -> list[str] | None:
+    """The files of the images to test on, in their order, where they have files of their own."""
+    if arguments.test_dataset is None:
+        return files_of_rows(arguments.dataset, split="test", task=task)
+    return files_of_rows(arguments.test_dataset, split="all", task=task)
+
+
 def _first(dataset: Dataset, count: int | None) -> Dataset:
     return dataset if count is None else dataset.select(range(min(count, len(dataset))))
 
@@ -193,12 +200,14 @@ def make_model(model_class: type[PreTrainedModel], arguments: ModelArguments, co
     return model_class.from_pretrained(arguments.model_name_or_path, config=config)
 
 
-def make_image_processor(arguments: ModelArguments, train: Dataset, num_samples: int = 2000) -> LensMAEImageProcessor:
-    """The checkpoint's image processor, or one whose constants are measured on training images."""
+def make_image_processor(
+    arguments: ModelArguments, train: Dataset, num_samples: int = 2000, **settings: Any
+) -> LensMAEImageProcessor:
+    """The checkpoint's image processor, or one of these settings whose constants are measured on training images."""
     if arguments.model_name_or_path is not None:
         return AutoImageProcessor.from_pretrained(arguments.model_name_or_path)
     images = train.select(range(min(num_samples, len(train))))["image"][:]
-    return LensMAEImageProcessor.measured_on(images, normalization="arcsinh", stretch=arguments.stretch)
+    return LensMAEImageProcessor.measured_on(images, normalization="arcsinh", stretch=arguments.stretch, **settings)
 
 
 def limit_steps(trainer: Trainer) -> None:
@@ -308,7 +317,8 @@ def save_run(
         "title": arguments.title or folder.name,
         **({"group": arguments.group} if arguments.group else {}),
         "model": {
-            "size": model_arguments.model_size,
+            "architecture": model.config.model_type,
+            **({"size": model_arguments.model_size} if model.config.model_type == "lens_mae" else {}),
             "parameters": model.num_parameters(),
             "base_model": _hub_name_or_path(model_arguments.model_name_or_path),
         },

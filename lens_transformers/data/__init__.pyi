@@ -1,7 +1,7 @@
 from .augmentation import LensAugmentation
 from .collator import LensDataCollator
 from .fits import FitsLayout
-from .loading import load_lensing_dataset
+from .loading import files_of_rows, load_lensing_dataset
 from .report import LoadReport
 from .schema import LABEL_NAMES, lens_features
 from .sharing import push_lensing_dataset, write_lensing_dataset
@@ -14,6 +14,7 @@ __all__ = [
     "LensAugmentation",
     "LensDataCollator",
     "LoadReport",
+    "files_of_rows",
     "find_duplicates",
     "lens_features",
     "load_lensing_dataset",

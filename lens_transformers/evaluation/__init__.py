@@ -1,6 +1,7 @@
 """Metrics as `evaluate.Metric` modules that need no network, and the baselines that stand beside every result."""
 
 from .classification import ClassificationMetric
+from .downsampling import LeastSquaresDownsampler
 from .inpainting import interpolate_masked, mean_patch, reconstruction_rows
 from .pca import pca_logistic_rows
 from .reconstruction import ReconstructionMetric
@@ -11,6 +12,7 @@ from .upsampling import LeastSquaresFilter, bicubic_upsample, bilinear_upsample,
 
 __all__ = [
     "ClassificationMetric",
+    "LeastSquaresDownsampler",
     "LeastSquaresFilter",
     "ReconstructionMetric",
     "SuperResolutionMetric",

@@ -210,7 +210,10 @@ def test_every_recipe_has_only_arguments_that_exist(monkeypatch, recipe, tmp_pat
     )
     data_type, training_type = {
         "pretrain": (common.DataArguments, common.LensTrainingArguments),
-        "classify": (run_classification.ClassificationArguments, common.LensTrainingArguments),
+        "classify": (
+            run_classification.ClassificationArguments,
+            run_classification.ClassificationTrainingArguments,
+        ),
         "sr": (run_sr.SuperResolutionArguments, run_sr.SuperResolutionTrainingArguments),
     }[recipe.stem.split("_")[0]]
     _, model, arguments = common.parse_arguments(data_type, common.ModelArguments, training_type)
@@ -259,9 +262,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(launch, lenses, tmp_pat
     (tmp_path / "config.json").write_text('{"model_type": "vit"}')
     (tmp_path / "preprocessor_config.json").write_text('{"image_processor_type": "LensMAEImageProcessor"}')
     with pytest.raises(ValueError, match="a checkpoint of a 'vit' model"):
-        launch(
-            run_classification, "--dataset", lenses, "--model_name_or_path", tmp_path, "--output_dir", tmp_path / "out"
-        )
+        launch(run_mae, "--dataset", lenses, "--model_name_or_path", tmp_path, "--output_dir", tmp_path / "out")
 
 
 def test_an_output_folder_is_asked_for(launch, lenses):
