@@ -83,7 +83,9 @@ def _make_stock_config(arguments: ClassifierArguments, train: Dataset) -> PreTra
         if hasattr(config, "image_size"):
             config.image_size = height if height == width else [height, width]
     if type(config) not in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
-        raise ValueError(f"{source or arguments.model_type}: transformers has no {config.model_type!r} image classifier.")
+        raise ValueError(
+            f"{source or arguments.model_type}: transformers has no {config.model_type!r} image classifier."
+        )
     if arguments.config_overrides:
         config.update_from_string(arguments.config_overrides)
     return config

@@ -246,8 +246,15 @@ def save_outputs(
 
 
 def find_upscale(pairs: Dataset) -> int:
-    """The whole factor between the sides of targets and images."""
-    return pairs.features["target"].shape[1] // pairs.features["image"].shape[1]
+    """The whole factor between the sides of targets and images.
+
+    Raises:
+        ValueError: If no network super-resolves by it.
+    """
+    upscale = pairs.features["target"].shape[1] // pairs.features["image"].shape[1]
+    if upscale not in (2, 3, 4):
+        raise ValueError(f"The targets are {upscale} times as wide as the images; LensMAE super-resolves 2 to 4 times.")
+    return upscale
 
 
 def flux_constants(

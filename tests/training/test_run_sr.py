@@ -1,0 +1,168 @@
+"""run_sr.py: ratios, losses, the eight symmetries, and the images that it writes."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from astropy.io import fits
+from astropy.wcs import WCS
+from torch.nn import functional as F
+from transformers import AutoModelForImageToImage
+
+from lens_transformers import LensMAEConfig, LensMAEForSuperResolution
+from lens_transformers.evaluation import LeastSquaresDownsampler
+from lens_transformers.evaluation.symmetries import turn
+
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "training"))  # as Python does for a script that is launched
+
+import run_sr  # noqa: E402
+
+
+SIZE = 12
+
+
+def make_pairs(num_pairs, upscale, seed=0):
+    """Rings, and the same with their pixels averaged."""
+    generator = np.random.default_rng(seed)
+    y, x = np.mgrid[-1 : 1 : SIZE * upscale * 1j, -1 : 1 : SIZE * upscale * 1j]
+    centre = 0.1 * generator.standard_normal((2, num_pairs, 1, 1))
+    high = np.exp(-(((np.hypot(x - centre[0], y - centre[1]) - 0.5) / 0.2) ** 2)).astype(np.float32)[:, None]
+    high += 0.01 * generator.standard_normal(high.shape, dtype=np.float32)
+    return F.avg_pool2d(torch.from_numpy(high), upscale).numpy(), high
+
+
+def write_pairs(folder, upscale=2, symmetry=0):
+    """A folder of `.npy` pairs; the test images may be turned."""
+    for split, num_pairs in (("train", 6), ("test", 3)):
+        low, high = make_pairs(num_pairs, upscale, seed=num_pairs)
+        for resolution, images in (("LR", low), ("HR", high)):
+            (folder / split / resolution).mkdir(parents=True)
+            images = turn(torch.from_numpy(images), symmetry if split == "test" else 0).numpy()
+            for index, image in enumerate(images):
+                np.save(folder / split / resolution / f"ring_{index}.npy", image)
+    return folder
+
+
+@pytest.fixture
+def launch(tmp_path, monkeypatch):
+    def launch(dataset, *flags):
+        arguments = ["--dataset", dataset, "--output_dir", tmp_path / "run", "--max_steps", 2, "--filter_size", 3]
+        arguments += ["--config_overrides", "num_hidden_layers=1,sr_num_blocks=1", "--learning_rate", 1e-3]
+        monkeypatch.setattr(sys, "argv", [run_sr.__file__, *map(str, [*arguments, *flags])])
+        run_sr.main()
+        return tmp_path / "run"
+
+    return launch
+
+
+def read_rows(folder):
+    return json.loads((folder / "results.json").read_text())["rows"]
+
+
+@pytest.mark.parametrize("upscale", [3, 4])
+def test_pairs_of_other_ratios_are_learnt_as_well(launch, tmp_path, upscale):
+    run = launch(write_pairs(tmp_path / "pairs", upscale))
+    model = AutoModelForImageToImage.from_pretrained(run)
+    assert model.config.upscale == upscale
+    assert model(torch.zeros(1, 1, SIZE, SIZE)).reconstruction.shape == (1, 1, SIZE * upscale, SIZE * upscale)
+
+
+def test_a_ratio_that_no_head_has_is_refused(launch, tmp_path):
+    with pytest.raises(ValueError, match="targets are 5 times as wide as the images"):
+        launch(write_pairs(tmp_path / "pairs", 5))
+
+
+@pytest.mark.parametrize("loss", ["l1", "mse"])
+def test_the_loss_is_the_one_asked_for(launch, tmp_path, loss):
+    run = launch(write_pairs(tmp_path / "pairs"), "--sr_loss", loss, "--learning_rate", 0)
+    first_loss = json.loads((run / "trainer_state.json").read_text())["log_history"][0]["loss"]
+    model = AutoModelForImageToImage.from_pretrained(run)
+    assert model.config.sr_loss == loss
+    low, high = map(torch.from_numpy, make_pairs(6, 2, seed=6))
+    with torch.no_grad():
+        error = (model(low).reconstruction - high) / model.config.sr_pixel_std[0]
+    expected = {"l1": error.abs().mean(), "mse": error.square().mean()}[loss]
+    assert first_loss == pytest.approx(expected.item(), rel=1e-2)
+
+
+def test_the_perfect_answer_is_consistent_and_a_blurred_or_fainter_one_is_not():
+    low, high = map(torch.from_numpy, make_pairs(6, 2))
+    downsampler = LeastSquaresDownsampler(upscale=2).fit(low.numpy(), high.numpy())
+    deviation = low.std().reshape(1, 1, 1)
+    assert run_sr.inconsistency(downsampler, high, low, deviation) < 1e-3
+    bicubic = F.interpolate(low, scale_factor=2, mode="bicubic")
+    assert run_sr.inconsistency(downsampler, bicubic, low, deviation) > 1e-2
+    assert run_sr.inconsistency(downsampler, 0.9 * high, low, deviation) > 1e-2
+
+
+def test_the_weight_of_consistency_enters_the_loss_and_its_gradients(tmp_path):
+    low, high = map(torch.from_numpy, make_pairs(6, 2))
+    model = LensMAEForSuperResolution(LensMAEConfig.from_size("tiny", num_hidden_layers=1, sr_num_blocks=1))
+    downsampler = LeastSquaresDownsampler(upscale=2).fit(low.numpy(), high.numpy())
+    losses = {}
+    for weight in (0.0, 2.0):
+        arguments = run_sr.SuperResolutionTrainingArguments(output_dir=str(tmp_path), consistency_weight=weight)
+        trainer = run_sr.SuperResolutionTrainer(model=model, args=arguments, downsampler=downsampler)
+        losses[weight] = trainer.compute_loss(model, {"pixel_values": low, "labels": high})
+    term = run_sr.inconsistency(downsampler, model(low).reconstruction, low, torch.ones(1, 1, 1))
+    torch.testing.assert_close(losses[2.0] - losses[0.0], 2 * term)
+    weight = model.super_resolution.upsampler.conv_out.weight if False else next(reversed(list(model.parameters())))
+    (gradient,) = torch.autograd.grad(losses[2.0] - losses[0.0], weight)
+    assert gradient.abs().max() > 0
+
+
+def test_a_run_with_a_consistency_term_learns_other_weights(launch, tmp_path):
+    pairs = write_pairs(tmp_path / "pairs")
+    states = [
+        AutoModelForImageToImage.from_pretrained(launch(pairs, "--consistency_weight", weight)).state_dict()
+        for weight in (0, 1)
+    ]
+    assert any(not torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+def test_the_self_ensemble_stands_beside_the_single_pass_and_turns_with_the_images(launch, tmp_path):
+    rows, turned = (
+        read_rows(launch(write_pairs(tmp_path / str(symmetry), symmetry=symmetry), "--self_ensemble", True))
+        for symmetry in (0, 5)
+    )
+    assert [row["name"] for row in rows[:3]] == ["LensMAE", "LensMAE, mean over the eight symmetries", "Bicubic"]
+    assert rows[1]["psnr"] != rows[0]["psnr"]
+    assert turned[1]["psnr"] == pytest.approx(rows[1]["psnr"], abs=1e-4)
+    assert turned[0]["psnr"] != pytest.approx(rows[0]["psnr"], abs=1e-4)
+
+
+def test_outputs_are_written_as_arrays_named_as_what_they_were_made_of(launch, tmp_path):
+    run = launch(write_pairs(tmp_path / "pairs"), "--save_outputs", "npy")
+    names = ["000000_ring_0.npy", "000001_ring_1.npy", "000002_ring_2.npy"]
+    assert sorted(path.name for path in (run / "super_resolved").iterdir()) == names
+    model = AutoModelForImageToImage.from_pretrained(run)
+    low, _ = make_pairs(3, 2, seed=3)
+    with torch.no_grad():
+        expected = model(torch.from_numpy(low)).reconstruction.numpy()
+    for name, image in zip(names, expected, strict=True):
+        np.testing.assert_allclose(np.load(run / "super_resolved" / name), image, atol=1e-5)
+
+
+def test_fits_outputs_have_the_coordinates_of_their_originals(launch, tmp_path):
+    for split in ("train", "test"):
+        low, high = make_pairs(3, 2, seed=len(split))
+        for resolution, images in (("LR", low), ("HR", high)):
+            (tmp_path / "pairs" / split / resolution).mkdir(parents=True)
+            for index, image in enumerate(images):
+                wcs = WCS(naxis=2)
+                wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+                wcs.wcs.crval, wcs.wcs.crpix, wcs.wcs.cdelt = [150 + index, 2], [4, 7], [-1e-5, 1e-5]
+                path = tmp_path / "pairs" / split / resolution / f"lens_{index}.fits"
+                fits.PrimaryHDU(image[0], wcs.to_header()).writeto(path)
+    run = launch(tmp_path / "pairs", "--save_outputs", "fits", "--self_ensemble", True)
+    written = sorted((run / "super_resolved").iterdir())
+    assert [path.name for path in written] == [f"00000{index}_lens_{index}.fits" for index in range(3)]
+    for index, path in enumerate(written):
+        old = WCS(fits.getheader(tmp_path / "pairs/test/LR" / f"lens_{index}.fits"))
+        assert fits.getdata(path).shape == (2 * SIZE, 2 * SIZE)
+        sky = WCS(fits.getheader(path)).pixel_to_world_values(2 * (3 + 0.5) - 0.5, 2 * (8 + 0.5) - 0.5)
+        np.testing.assert_allclose(sky, old.pixel_to_world_values(3, 8), atol=1e-10)
