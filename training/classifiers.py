@@ -53,16 +53,8 @@ def make_classifier(arguments: ClassifierArguments, train: Dataset) -> tuple[Pre
     Raises:
         ValueError: If the checkpoint is no image classifier, or takes other images or other parts to freeze.
     """
-    if _is_lens_mae(arguments):
-        image_processor = make_image_processor(arguments, train)
-        # What a checkpoint froze in its own training is for `--freeze` to say again.
-        settings = {**LABELS, "frozen_part": None}
-        config = make_config(arguments, num_channels=train.features["image"].shape[0], **settings)
-        model = make_model(LensMAEForClassification, arguments, config)
-    else:
-        config = _make_stock_config(arguments, train)
-        image_processor = _make_stock_image_processor(arguments, config, train)
-        model = _make_stock_model(arguments, config)
+    make = _make_lens_mae if _is_lens_mae(arguments) else _make_stock_classifier
+    model, image_processor = make(arguments, train)
     freeze(model, arguments.freeze)
     return model, image_processor
 
@@ -71,6 +63,22 @@ def _is_lens_mae(arguments: ClassifierArguments) -> bool:
     if arguments.model_name_or_path is not None:
         return AutoConfig.from_pretrained(arguments.model_name_or_path).model_type == "lens_mae"
     return arguments.config_name is None and arguments.model_type == "lens_mae"
+
+
+def _make_lens_mae(arguments: ClassifierArguments, train: Dataset) -> tuple[PreTrainedModel, LensMAEImageProcessor]:
+    image_processor = make_image_processor(arguments, train)
+    # What a checkpoint froze in its own training is for `--freeze` to say again.
+    settings = {**LABELS, "frozen_part": None}
+    config = make_config(arguments, num_channels=train.features["image"].shape[0], **settings)
+    return make_model(LensMAEForClassification, arguments, config), image_processor
+
+
+def _make_stock_classifier(
+    arguments: ClassifierArguments, train: Dataset
+) -> tuple[PreTrainedModel, LensMAEImageProcessor]:
+    config = _make_stock_config(arguments, train)
+    image_processor = _make_stock_image_processor(arguments, config, train)
+    return _make_stock_model(arguments, config), image_processor
 
 
 def _make_stock_config(arguments: ClassifierArguments, train: Dataset) -> PreTrainedConfig:

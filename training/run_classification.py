@@ -222,7 +222,7 @@ def write_predictions(
     path: Path, test: Dataset, files: list[str] | None, labels: np.ndarray, probabilities: np.ndarray
 ) -> None:
     """Write a table of the test images: what is known of each, and the probability of each class."""
-    columns = {"index": np.arange(len(test))}
+    columns: dict[str, Any] = {"index": np.arange(len(test))}
     if files is not None:
         columns["file"] = files[: len(test)]
     columns["label"] = labels
@@ -244,9 +244,9 @@ def measure_pooled_norm(trainer, train: Dataset, collator: LensDataCollator, num
     gathered in bfloat16 put the classes' borders in the wrong place.
     """
     model = full_precision_model(trainer)
-    norm = getattr(model, "norm", None)
-    if not isinstance(norm, torch.nn.BatchNorm1d):  # a layer norm keeps no statistics
+    if getattr(model.config, "pooling", None) != "mean_std_max":  # no other head keeps statistics
         return
+    norm: Any = model.norm
     images = train.select(range(min(num_images, len(train))))
     with torch.inference_mode():
         pooled = torch.cat(

@@ -253,7 +253,7 @@ def find_upscale(pairs: Dataset) -> int:
     """
     upscale = pairs.features["target"].shape[1] // pairs.features["image"].shape[1]
     if upscale not in (2, 3, 4):
-        raise ValueError(f"The targets are {upscale} times as wide as the images; LensMAE super-resolves 2 to 4 times.")
+        raise ValueError(f"The targets are {upscale} times as wide as the images; LensMAE does 2 to 4.")
     return upscale
 
 
