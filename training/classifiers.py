@@ -122,7 +122,7 @@ def _make_stock_image_processor(
     num_bands, *size = train.features["image"].shape
     if config.num_channels not in (num_bands, 3 * num_bands):
         raise ValueError(f"The network takes {config.num_channels} bands, the training images have {num_bands}.")
-    settings: dict[str, Any] = {"num_bands": num_bands, "do_convert_rgb": config.num_channels != num_bands}
+    settings: dict[str, Any] = {"do_convert_rgb": config.num_channels != num_bands}
     if arguments.model_name_or_path is None:
         own_size = getattr(config, "image_size", size)
         if _height_and_width(own_size) != size:
@@ -134,6 +134,7 @@ def _make_stock_image_processor(
     # Pictures have pixels from 0 to 1, of which these are the mean and deviation; so each image is brought there.
     return LensMAEImageProcessor(
         normalization="min_max",
+        num_bands=num_bands,
         image_mean=pictures.image_mean,
         image_std=pictures.image_std,
         do_resize=True,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 import yaml
@@ -207,7 +208,16 @@ def make_image_processor(
     if arguments.model_name_or_path is not None:
         return AutoImageProcessor.from_pretrained(arguments.model_name_or_path)
     images = train.select(range(min(num_samples, len(train))))["image"][:]
-    return LensMAEImageProcessor.measured_on(images, normalization="arcsinh", stretch=arguments.stretch, **settings)
+    brightest = float(np.median([image.max() for image in images]))
+    return LensMAEImageProcessor.measured_on(
+        images,
+        normalization="arcsinh",
+        stretch=arguments.stretch,
+        num_bands=train.features["image"].shape[0],
+        # Pictures usually go from black to white whatever the flux was.
+        white_flux=brightest if brightest > 0 else None,
+        **settings,
+    )
 
 
 def limit_steps(trainer: Trainer) -> None:
