@@ -171,6 +171,15 @@ def load_splits(arguments: DataArguments, task: Task) -> tuple[Dataset, Dataset]
     return _first(train, arguments.max_train_samples), _first(test, arguments.max_test_samples)
 
 
+def load_validation(arguments: DataArguments, task: Task) -> Dataset | None:
+    """Load the dataset's own validation images, which are neither trained nor tested on; `None` if it has none."""
+    try:
+        return load_lensing_dataset(arguments.dataset, split="validation", task=task)
+    except ValueError as error:
+        logger.info("Without validation images: %s", error)
+        return None
+
+
 def list_test_files(arguments: DataArguments, task: Task) -> list[str] | None:
     """The files of the images to test on, in their order, where they have files of their own."""
     if arguments.test_dataset is None:
@@ -308,8 +317,12 @@ def save_run(
     train_metrics: dict[str, float],
     figures: dict[str, Any],
     model_arguments: ModelArguments,
+    **facts: Any,
 ) -> None:
-    """Leave a Hub-ready folder: weights, image processor, results with their baselines, figures and a card."""
+    """Leave a Hub-ready folder: weights, image processor, results with their baselines, figures and a card.
+
+    What else was found, such as a temperature, stands in the results by its name.
+    """
     arguments: LensTrainingArguments = trainer.args  # type: ignore[assignment]
     model: PreTrainedModel = trainer.model  # type: ignore[assignment]
     folder = Path(str(arguments.output_dir))
@@ -345,6 +358,7 @@ def save_run(
             "device": _device_name(arguments.device),
         },
         "rows": rows,
+        **facts,
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "datasets")},
     }
     write_text_atomically(folder / "results.json", json.dumps(results, indent=2) + "\n")

@@ -26,6 +26,7 @@ from common import (
     limit_steps,
     list_test_files,
     load_splits,
+    load_validation,
     logger,
     parse_arguments,
     predict,
@@ -38,9 +39,10 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from lens_transformers import LensMAEForClassification, LensMAEImageProcessor
-from lens_transformers.data import LABEL_NAMES, LensDataCollator
+from lens_transformers.data import LABEL_NAMES, LensDataCollator, split_by_content
 from lens_transformers.data.schema import IMAGE_COLUMNS
 from lens_transformers.evaluation import ClassificationMetric, average_over_symmetries, pca_logistic_rows
+from lens_transformers.evaluation.calibration import expected_calibration_error, fit_temperature
 from lens_transformers.hub.trainer import LensTrainer
 from lens_transformers.visualization import plot_confusion, plot_roc, plot_training_curves
 
@@ -55,6 +57,13 @@ class ClassificationArguments(DataArguments):
     baselines: bool = field(
         default=True,
         metadata={"help": "Fit PCA + logistic regression to the same images, as rows beside the network."},
+    )
+    validation_fraction: float = field(
+        default=0.0,
+        metadata={
+            "help": "Hold out this share of the training images, to fit the temperature to. By default it is fitted "
+            "to the validation split of the dataset, if it has one."
+        },
     )
     test_time_augmentation: bool = field(
         default=False,
@@ -82,6 +91,10 @@ def main() -> None:
     )
     set_up(arguments)
     train, test = load_splits(data_arguments, "classification")
+    if data_arguments.validation_fraction:
+        train, validation = hold_out(train, data_arguments.validation_fraction, arguments.seed)
+    else:
+        validation = load_validation(data_arguments, "classification")
     if data_arguments.labels_per_class is not None:
         train = draw_per_class(train, data_arguments.labels_per_class, arguments.seed)
     test = resize_to_match(test, train)
@@ -102,20 +115,20 @@ def main() -> None:
 
     collator = LensDataCollator(image_processor, "classification")
     measure_pooled_norm(trainer, train, collator)
+    facts = {} if validation is None else {"temperature": calibrate(trainer, validation, collator)}
+    temperature = facts.get("temperature", 1.0)
     logits, labels = classify(trainer, test, collator, data_arguments.test_time_augmentation)
-    rows = [
-        {
-            "name": name,
-            "split": "test",
-            "num_train": len(train),
-            **ClassificationMetric().compute(predictions=of_network.softmax(dim=-1), references=labels),
-        }
-        for name, of_network in logits.items()
-    ]
+    rows: list[dict[str, Any]] = []
+    for name, of_network in logits.items():
+        metric = ClassificationMetric().compute(predictions=of_network.softmax(dim=-1), references=labels)
+        rows.append({"name": name, "split": "test", "num_train": len(train), **metric})
+        if validation is not None:
+            calibrated = (of_network / temperature).softmax(dim=-1)
+            rows[-1]["ece_calibrated"] = expected_calibration_error(calibrated, labels)
     if data_arguments.baselines:
         rows += pca_logistic_rows(train["image"][:], train["label"][:], test["image"][:], labels, seed=arguments.seed)
     print_rows(rows, ["accuracy", "auc_macro", *(f"auc_{name}" for name in LABEL_NAMES)])
-    probabilities = next(iter(logits.values())).softmax(dim=-1).numpy()
+    probabilities = (next(iter(logits.values())) / temperature).softmax(dim=-1).numpy()
     figures = {
         "roc": plot_roc(labels, probabilities, LABEL_NAMES),
         "confusion": plot_confusion(labels, probabilities.argmax(axis=1), LABEL_NAMES),
@@ -124,7 +137,7 @@ def main() -> None:
     files = list_test_files(data_arguments, "classification")
     write_predictions(Path(str(arguments.output_dir)) / "predictions.parquet", test, files, labels, probabilities)
     data = describe_data(data_arguments, train, test)
-    save_run(trainer, image_processor, "classification", data, rows, metrics, figures, model_arguments)
+    save_run(trainer, image_processor, "classification", data, rows, metrics, figures, model_arguments, **facts)
 
 
 class ClassificationTrainer(LensTrainer):
@@ -190,8 +203,24 @@ def weigh_classes(weights: list[str] | None, train: Dataset) -> torch.Tensor | N
     return numbers
 
 
+def hold_out(train: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
+    """Divide training images, by their content, into those to train on and those to choose by."""
+    splits = split_by_content(train, {"train": 1 - fraction, "validation": fraction}, seed)
+    return splits["train"], splits["validation"]
+
+
+def calibrate(trainer: ClassificationTrainer, validation: Dataset, collator: LensDataCollator) -> float:
+    """Fit a temperature to images that are neither trained nor tested on, and keep it in the configuration."""
+    logits, labels = classify(trainer, validation, collator)
+    temperature = fit_temperature(next(iter(logits.values())), labels)
+    config = full_precision_model(trainer).config
+    if config.model_type == "lens_mae":  # of other networks a temperature is one of generating text
+        config.temperature = temperature
+    return temperature
+
+
 def classify(
-    trainer: ClassificationTrainer, dataset: Dataset, collator: LensDataCollator, over_symmetries: bool
+    trainer: ClassificationTrainer, dataset: Dataset, collator: LensDataCollator, over_symmetries: bool = False
 ) -> tuple[dict[str, torch.Tensor], np.ndarray]:
     """Run the network over a dataset in full precision.
 

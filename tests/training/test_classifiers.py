@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,7 @@ from transformers import (
 
 from lens_transformers import LensMAEConfig, LensMAEForClassification
 from lens_transformers.data import LABEL_NAMES, lens_features
+from lens_transformers.evaluation import calibration
 from lens_transformers.evaluation.symmetries import turn
 
 
@@ -350,3 +352,44 @@ def test_the_card_names_the_network(launch, checkpoint):
     card = (launch("--model_name_or_path", checkpoint("resnet")) / "README.md").read_text()
     assert "| network | resnet |" in card
     assert "masked-autoencoder encoder" not in card
+
+
+@pytest.mark.parametrize("held_out", [True, False])
+def test_a_temperature_is_fitted_to_images_that_are_neither_trained_nor_tested_on(
+    launch, lenses, tmp_path, monkeypatch, held_out
+):
+    fitted_to = []
+
+    def fit_temperature(logits, labels):
+        fitted_to.append(len(labels))
+        return calibration.fit_temperature(logits, labels)
+
+    monkeypatch.setattr(run_classification, "fit_temperature", fit_temperature)
+    dataset, flags = lenses, ["--validation_fraction", 0.5]
+    if not held_out:
+        dataset, flags = shutil.copytree(lenses, tmp_path / "with_validation"), []
+        shutil.copy(dataset / "data/test-00000-of-00001.parquet", dataset / "data/validation-00000-of-00001.parquet")
+    run = launch("--config_overrides", "num_hidden_layers=1", *flags, dataset=dataset)
+    results = json.loads((run / "results.json").read_text())
+    own = results["rows"][0]
+    assert fitted_to == [12 - own["num_train"] if held_out else 9]
+    assert results["data"]["num_train"] == own["num_train"]
+    temperature = AutoModelForImageClassification.from_pretrained(run).config.temperature
+    assert results["temperature"] == temperature != 1
+    # What the table has are calibrated probabilities.
+    table = pq.read_table(run / "predictions.parquet").to_pydict()
+    probabilities = np.stack([table[f"probability_{name}"] for name in LABEL_NAMES], axis=1)
+    error = calibration.expected_calibration_error(probabilities, np.array(table["label"]))
+    assert own["ece_calibrated"] == pytest.approx(error, abs=1e-6)
+
+
+def test_other_networks_are_calibrated_in_the_results_alone(launch):
+    overrides = "hidden_size=16,num_hidden_layers=1,num_attention_heads=2,intermediate_size=16,patch_size=8"
+    run = launch("--model_type", "vit", "--config_overrides", overrides, "--validation_fraction", 0.5)
+    assert "temperature" in json.loads((run / "results.json").read_text())
+    assert "temperature" not in json.loads((run / "config.json").read_text())
+
+
+def test_without_validation_images_nothing_is_calibrated(launch):
+    results = json.loads((launch("--config_overrides", "num_hidden_layers=1") / "results.json").read_text())
+    assert "temperature" not in results and "ece_calibrated" not in results["rows"][0]
