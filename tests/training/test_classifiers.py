@@ -26,7 +26,7 @@ from transformers import (
 )
 
 from lens_transformers import LensMAEConfig, LensMAEForClassification
-from lens_transformers.data import LABEL_NAMES, lens_features
+from lens_transformers.data import LABEL_NAMES, lens_features, load_lensing_dataset
 from lens_transformers.evaluation import calibration
 from lens_transformers.evaluation.symmetries import turn
 
@@ -102,26 +102,23 @@ def read_images(folder, split="test"):
 
 
 @pytest.mark.parametrize("architecture", TINY)
-def test_a_classifier_of_pictures_starts_from_its_weights_with_a_head_for_lenses(launch, checkpoint, architecture):
+def test_a_classifier_of_pictures_starts_from_its_weights_with_a_head_for_lenses(checkpoint, lenses, architecture):
     folder = checkpoint(architecture)
-    run = launch("--model_name_or_path", folder, "--learning_rate", 0)
+    train = load_lensing_dataset(lenses)
+    model, processor = classifiers.make_classifier(
+        classifiers.ClassifierArguments(model_name_or_path=str(folder)), train
+    )
+    assert model.config.id2label == dict(enumerate(LABEL_NAMES))
     before = AutoModelForImageClassification.from_pretrained(folder)
-    after = AutoModelForImageClassification.from_pretrained(run)
-    assert after.config.id2label == dict(enumerate(LABEL_NAMES))
     for name, value in before.base_model.named_parameters():
-        assert torch.equal(after.base_model.get_parameter(name), value), name
-    assert read_rows(run)[0]["name"].lower() == architecture
-
-
-def test_lenses_come_as_the_pictures_that_the_network_knows(launch, checkpoint, lenses):
-    run = launch("--model_name_or_path", checkpoint("vit"))
-    processor = AutoImageProcessor.from_pretrained(run)
-    image = 7 * read_images(lenses)[0]
-    pixel_values = processor(image, return_tensors="pt").pixel_values[0]
-    assert pixel_values.shape == (3, 32, 32)
-    pictures = pixel_values * torch.tensor(STD)[:, None, None] + torch.tensor(MEAN)[:, None, None]
+        assert torch.equal(model.base_model.get_parameter(name), value), name
+    # Lenses, in whatever flux, come as the pictures that the network knows.
+    pixel_values = processor(7 * train[0]["image"], return_tensors="pt").pixel_values
+    assert pixel_values.shape == (1, 3, 32, 32)
+    pictures = pixel_values[0] * torch.tensor(STD)[:, None, None] + torch.tensor(MEAN)[:, None, None]
     torch.testing.assert_close(pictures[0], pictures[1])
     assert pictures.min().item() == pytest.approx(0, abs=1e-6) and pictures.max().item() == pytest.approx(1)
+    assert model(pixel_values).logits.shape == (1, len(LABEL_NAMES))
 
 
 ELSEWHERE = """
@@ -139,8 +136,11 @@ print(model(**processor(image, return_tensors="pt")).logits[0].tolist())
 """
 
 
-def test_the_folder_loads_where_only_transformers_is_installed(launch, checkpoint, tmp_path):
-    run = launch("--model_name_or_path", checkpoint("vit"))
+def test_a_run_leaves_a_card_and_what_loads_where_only_transformers_is_installed(launch, checkpoint, tmp_path):
+    run = launch("--model_name_or_path", checkpoint("resnet"))
+    assert read_rows(run)[0]["name"] == "ResNet"
+    card = (run / "README.md").read_text()
+    assert "| network | resnet |" in card and "masked-autoencoder encoder" not in card
     done = subprocess.run(
         [sys.executable, "-c", ELSEWHERE, str(run)], cwd=tmp_path, capture_output=True, text=True, check=False
     )
@@ -152,13 +152,15 @@ def test_the_folder_loads_where_only_transformers_is_installed(launch, checkpoin
     assert json.loads(done.stdout.splitlines()[-1]) == pytest.approx(logits, rel=1e-4)
 
 
-def test_a_network_from_scratch_takes_the_images_as_they_are(launch):
+def test_a_network_from_scratch_takes_the_images_as_they_are_and_is_calibrated_in_its_results_alone(launch):
     overrides = "hidden_size=16,num_hidden_layers=1,num_attention_heads=2,intermediate_size=16,patch_size=8"
-    run = launch("--model_type", "vit", "--config_overrides", overrides)
+    run = launch("--model_type", "vit", "--config_overrides", overrides, "--validation_fraction", 0.5)
     config = AutoModelForImageClassification.from_pretrained(run).config
     assert (config.num_channels, config.image_size, config.hidden_size) == (1, 24, 16)
     processor = AutoImageProcessor.from_pretrained(run)
     assert processor.normalization == "arcsinh" and not processor.do_resize
+    assert "temperature" in json.loads((run / "results.json").read_text())
+    assert "temperature" not in json.loads((run / "config.json").read_text())
 
 
 def test_a_network_from_scratch_by_a_configuration_gets_images_of_its_size(launch, lenses, tmp_path):
@@ -337,6 +339,9 @@ def test_predictions_have_probabilities_and_what_is_known_of_each_image(launch, 
     right = np.argmax([table[name] for name in probabilities], axis=0) == table["label"]
     assert right.mean() == pytest.approx(read_rows(run)[0]["accuracy"])
     assert not list(run.glob(".predictions*"))
+    # There are no validation images, so nothing is calibrated.
+    results = json.loads((run / "results.json").read_text())
+    assert "temperature" not in results and "ece_calibrated" not in results["rows"][0]
 
 
 def test_predictions_name_the_files_of_images_that_have_them(launch, lenses, tmp_path):
@@ -346,12 +351,6 @@ def test_predictions_name_the_files_of_images_that_have_them(launch, lenses, tmp
     run = launch("--config_overrides", "num_hidden_layers=1", "--test_dataset", tmp_path / "official")
     table = pq.read_table(run / "predictions.parquet").to_pydict()
     assert [Path(file).parent.name for file in table["file"]] == [LABEL_NAMES[label] for label in table["label"]]
-
-
-def test_the_card_names_the_network(launch, checkpoint):
-    card = (launch("--model_name_or_path", checkpoint("resnet")) / "README.md").read_text()
-    assert "| network | resnet |" in card
-    assert "masked-autoencoder encoder" not in card
 
 
 @pytest.mark.parametrize("held_out", [True, False])
@@ -381,15 +380,3 @@ def test_a_temperature_is_fitted_to_images_that_are_neither_trained_nor_tested_o
     probabilities = np.stack([table[f"probability_{name}"] for name in LABEL_NAMES], axis=1)
     error = calibration.expected_calibration_error(probabilities, np.array(table["label"]))
     assert own["ece_calibrated"] == pytest.approx(error, abs=1e-6)
-
-
-def test_other_networks_are_calibrated_in_the_results_alone(launch):
-    overrides = "hidden_size=16,num_hidden_layers=1,num_attention_heads=2,intermediate_size=16,patch_size=8"
-    run = launch("--model_type", "vit", "--config_overrides", overrides, "--validation_fraction", 0.5)
-    assert "temperature" in json.loads((run / "results.json").read_text())
-    assert "temperature" not in json.loads((run / "config.json").read_text())
-
-
-def test_without_validation_images_nothing_is_calibrated(launch):
-    results = json.loads((launch("--config_overrides", "num_hidden_layers=1") / "results.json").read_text())
-    assert "temperature" not in results and "ece_calibrated" not in results["rows"][0]
