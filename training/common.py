@@ -24,6 +24,7 @@ from transformers import AutoImageProcessor, HfArgumentParser, PreTrainedModel, 
 
 from lens_transformers import LensMAEConfig, LensMAEImageProcessor
 from lens_transformers.data import files_of_rows, load_lensing_dataset
+from lens_transformers.data.splits import content_hashes
 from lens_transformers.data.tasks import Task
 from lens_transformers.hub import write_model_card
 from lens_transformers.hub.files import write_text_atomically
@@ -171,13 +172,20 @@ def load_splits(arguments: DataArguments, task: Task) -> tuple[Dataset, Dataset]
     return _first(train, arguments.max_train_samples), _first(test, arguments.max_test_samples)
 
 
-def load_validation(arguments: DataArguments, task: Task) -> Dataset | None:
-    """Load the dataset's own validation images, which are neither trained nor tested on; `None` if it has none."""
+def load_validation(arguments: DataArguments, task: Task, test: Dataset) -> Dataset | None:
+    """Load the dataset's own validation images, but for those that are tested on; `None` if there are none."""
     try:
-        return load_lensing_dataset(arguments.dataset, split="validation", task=task)
+        validation = load_lensing_dataset(arguments.dataset, split="validation", task=task)
     except ValueError as error:
         logger.info("Without validation images: %s", error)
         return None
+    # Official sets have no test split: their validation images are what people test on.
+    tested = set(content_hashes(test))
+    kept = [row for row, content in enumerate(content_hashes(validation)) if content not in tested]
+    if not kept:
+        logger.info("Without validation images: all of %s are tested on.", arguments.dataset)
+        return None
+    return validation.select(kept)
 
 
 def list_test_files(arguments: DataArguments, task: Task) -> list[str] | None:

@@ -94,7 +94,7 @@ def main() -> None:
     if data_arguments.validation_fraction:
         train, validation = hold_out(train, data_arguments.validation_fraction, arguments.seed)
     else:
-        validation = load_validation(data_arguments, "classification")
+        validation = load_validation(data_arguments, "classification", test)
     if data_arguments.labels_per_class is not None:
         train = draw_per_class(train, data_arguments.labels_per_class, arguments.seed)
     test = resize_to_match(test, train)

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 from transformers import (
     AutoImageProcessor,
     AutoModelForImageClassification,
@@ -34,6 +34,7 @@ from lens_transformers.evaluation.symmetries import turn
 sys.path.insert(0, str(Path(__file__).parents[2] / "training"))  # as Python does for a script that is launched
 
 import classifiers  # noqa: E402
+import common  # noqa: E402
 import run_classification  # noqa: E402
 
 
@@ -353,9 +354,18 @@ def test_predictions_name_the_files_of_images_that_have_them(launch, lenses, tmp
     assert [Path(file).parent.name for file in table["file"]] == [LABEL_NAMES[label] for label in table["label"]]
 
 
+@pytest.fixture(scope="module")
+def lenses_with_validation(lenses, tmp_path_factory):
+    """The same with a validation split, whose first images are those of the test split."""
+    folder = shutil.copytree(lenses, tmp_path_factory.mktemp("with_validation") / "lenses")
+    parts = [Dataset.from_parquet(str(folder / f"data/{split}-00000-of-00001.parquet")) for split in ("test", "train")]
+    concatenate_datasets(parts).to_parquet(folder / "data/validation-00000-of-00001.parquet")
+    return folder
+
+
 @pytest.mark.parametrize("held_out", [True, False])
 def test_a_temperature_is_fitted_to_images_that_are_neither_trained_nor_tested_on(
-    launch, lenses, tmp_path, monkeypatch, held_out
+    launch, lenses, lenses_with_validation, monkeypatch, held_out
 ):
     fitted_to = []
 
@@ -364,14 +374,11 @@ def test_a_temperature_is_fitted_to_images_that_are_neither_trained_nor_tested_o
         return calibration.fit_temperature(logits, labels)
 
     monkeypatch.setattr(run_classification, "fit_temperature", fit_temperature)
-    dataset, flags = lenses, ["--validation_fraction", 0.5]
-    if not held_out:
-        dataset, flags = shutil.copytree(lenses, tmp_path / "with_validation"), []
-        shutil.copy(dataset / "data/test-00000-of-00001.parquet", dataset / "data/validation-00000-of-00001.parquet")
+    dataset, flags = (lenses, ["--validation_fraction", 0.5]) if held_out else (lenses_with_validation, [])
     run = launch("--config_overrides", "num_hidden_layers=1", *flags, dataset=dataset)
     results = json.loads((run / "results.json").read_text())
     own = results["rows"][0]
-    assert fitted_to == [12 - own["num_train"] if held_out else 9]
+    assert fitted_to == [12 - own["num_train"] if held_out else 12]
     assert results["data"]["num_train"] == own["num_train"]
     temperature = AutoModelForImageClassification.from_pretrained(run).config.temperature
     assert results["temperature"] == temperature != 1
@@ -380,3 +387,9 @@ def test_a_temperature_is_fitted_to_images_that_are_neither_trained_nor_tested_o
     probabilities = np.stack([table[f"probability_{name}"] for name in LABEL_NAMES], axis=1)
     error = calibration.expected_calibration_error(probabilities, np.array(table["label"]))
     assert own["ece_calibrated"] == pytest.approx(error, abs=1e-6)
+
+
+def test_validation_images_that_are_all_tested_on_fit_nothing(lenses_with_validation):
+    arguments = common.DataArguments(dataset=str(lenses_with_validation))
+    validation = common.load_lensing_dataset(lenses_with_validation, "validation")
+    assert common.load_validation(arguments, "classification", validation) is None
