@@ -67,8 +67,8 @@ def _is_lens_mae(arguments: ClassifierArguments) -> bool:
 
 def _make_lens_mae(arguments: ClassifierArguments, train: Dataset) -> tuple[PreTrainedModel, LensMAEImageProcessor]:
     image_processor = make_image_processor(arguments, train)
-    # What a checkpoint froze in its own training is for `--freeze` to say again.
-    settings = {**LABELS, "frozen_part": None}
+    # What a checkpoint froze, and how it was calibrated, belongs to the training that it comes from.
+    settings = {**LABELS, "frozen_part": None, "temperature": 1.0}
     config = make_config(arguments, num_channels=train.features["image"].shape[0], **settings)
     return make_model(LensMAEForClassification, arguments, config), image_processor
 

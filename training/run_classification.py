@@ -84,6 +84,11 @@ class ClassificationTrainingArguments(LensTrainingArguments):
         metadata={"help": "Blend images in pairs, with shares drawn from Beta(alpha, alpha). 0.2 is usual; 0 is off."},
     )
 
+    def __post_init__(self):
+        if self.mixup_alpha < 0:
+            raise ValueError(f"--mixup_alpha must be at least 0, got {self.mixup_alpha}.")
+        super().__post_init__()
+
 
 def main() -> None:
     data_arguments, model_arguments, arguments = parse_arguments(
@@ -104,7 +109,7 @@ def main() -> None:
         model=model,
         args=arguments,
         train_dataset=train,
-        eval_dataset=test,
+        eval_dataset=test if validation is None else validation,
         data_collator=LensDataCollator(image_processor, "classification", data_arguments.augmentation),
         class_weights=weigh_classes(arguments.class_weights, train),
     )
@@ -115,28 +120,30 @@ def main() -> None:
 
     collator = LensDataCollator(image_processor, "classification")
     measure_pooled_norm(trainer, train, collator)
-    facts = {} if validation is None else {"temperature": calibrate(trainer, validation, collator)}
-    temperature = facts.get("temperature", 1.0)
+    temperature = 1.0 if validation is None else calibrate(trainer, validation, collator)
     logits, labels = classify(trainer, test, collator, data_arguments.test_time_augmentation)
     rows: list[dict[str, Any]] = []
     for name, of_network in logits.items():
         metric = ClassificationMetric().compute(predictions=of_network.softmax(dim=-1), references=labels)
         rows.append({"name": name, "split": "test", "num_train": len(train), **metric})
         if validation is not None:
-            calibrated = (of_network / temperature).softmax(dim=-1)
-            rows[-1]["ece_calibrated"] = expected_calibration_error(calibrated, labels)
+            at_temperature = (of_network / temperature).softmax(dim=-1)
+            rows[-1]["ece_calibrated"] = expected_calibration_error(at_temperature, labels)
     if data_arguments.baselines:
         rows += pca_logistic_rows(train["image"][:], train["label"][:], test["image"][:], labels, seed=arguments.seed)
     print_rows(rows, ["accuracy", "auc_macro", *(f"auc_{name}" for name in LABEL_NAMES)])
-    probabilities = (next(iter(logits.values())) / temperature).softmax(dim=-1).numpy()
+    own_logits = next(iter(logits.values()))
+    probabilities = own_logits.softmax(dim=-1).numpy()
     figures = {
         "roc": plot_roc(labels, probabilities, LABEL_NAMES),
         "confusion": plot_confusion(labels, probabilities.argmax(axis=1), LABEL_NAMES),
         "training_curves": plot_training_curves(trainer.state.log_history),
     }
     files = list_test_files(data_arguments, "classification")
-    write_predictions(Path(str(arguments.output_dir)) / "predictions.parquet", test, files, labels, probabilities)
+    calibrated = (own_logits / temperature).softmax(dim=-1).numpy()
+    write_predictions(Path(str(arguments.output_dir)) / "predictions.parquet", test, files, labels, calibrated)
     data = describe_data(data_arguments, train, test)
+    facts = {} if validation is None else {"temperature": temperature}
     save_run(trainer, image_processor, "classification", data, rows, metrics, figures, model_arguments, **facts)
 
 
@@ -184,12 +191,14 @@ def weigh_classes(weights: list[str] | None, train: Dataset) -> torch.Tensor | N
     """The weight of each class in the loss; balanced ones let each class count alike, whatever its number of images.
 
     Raises:
-        ValueError: If there is not one positive number a class.
+        ValueError: If there is not one positive number a class, or a class has no images to balance.
     """
     if weights is None:
         return None
     if weights == ["balanced"]:
         counts = np.bincount(train["label"][:], minlength=len(LABEL_NAMES))
+        if not counts.all():
+            raise ValueError("--class_weights balanced: a class has no training images.")
         return torch.tensor(len(train) / (len(LABEL_NAMES) * counts), dtype=torch.float32)
     try:
         numbers = torch.tensor([float(weight) for weight in weights])

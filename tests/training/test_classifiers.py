@@ -231,14 +231,19 @@ def test_a_part_that_cannot_be_frozen_is_refused(policy, message):
 
 
 def test_a_run_leaves_the_frozen_encoder_as_it_was_and_free_to_learn_again(launch, tmp_path):
-    LensMAEForClassification(LENS_MAE).save_pretrained(tmp_path / "start")
+    start = LensMAEForClassification(LENS_MAE)
+    start.freeze_patch_embeddings()
+    start.config.temperature = 3.0
+    start.save_pretrained(tmp_path / "start")
     classifiers.LensMAEImageProcessor(num_bands=1).save_pretrained(tmp_path / "start")
     run = launch("--model_name_or_path", tmp_path / "start", "--freeze", "encoder")
     before, after = (LensMAEForClassification.from_pretrained(folder) for folder in (tmp_path / "start", run))
     for name, value in before.base_model.state_dict().items():
         assert torch.equal(after.base_model.state_dict()[name], value), name
     assert not torch.equal(before.classifier.weight, after.classifier.weight)
+    # Neither what was frozen nor the temperature is handed down.
     assert all(parameter.requires_grad for parameter in after.parameters())
+    assert after.config.temperature == 1.0
 
 
 def test_mixup_blends_images_and_labels_by_the_same_share():
@@ -296,6 +301,8 @@ def test_balanced_weights_let_every_class_count_alike():
     weights = run_classification.weigh_classes(["balanced"], train)
     torch.testing.assert_close(weights * torch.tensor([4.0, 2.0, 2.0]), torch.full((3,), 8 / 3))
     assert run_classification.weigh_classes(["1", "2", "0.5"], train).tolist() == [1.0, 2.0, 0.5]
+    with pytest.raises(ValueError, match="a class has no training images"):
+        run_classification.weigh_classes(["balanced"], train.select(range(6)))
     for wrong in (["1", "2"], ["1", "2", "x"], ["1", "2", "-1"]):
         with pytest.raises(ValueError, match="one positive number for each of no_sub cdm axion"):
             run_classification.weigh_classes(wrong, train)
