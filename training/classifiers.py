@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from common import ModelArguments, make_config, make_image_processor, make_model
+from command_line import ModelArguments
+from common import make_config, make_image_processor, make_model
 from datasets import Dataset
 from torch import nn
 from transformers import (

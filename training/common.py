@@ -1,14 +1,12 @@
-"""What the training scripts share: arguments, precision, time budgets, evaluation loops and the results they leave."""
+"""What the training scripts share: images, networks, time budgets, evaluation loops and the results they leave."""
 
 import copy
 import importlib.metadata
 import json
 import logging
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +15,11 @@ import torch
 import transformers
 import yaml
 from accelerate.utils import gather_object
+from command_line import DataArguments, LensTrainingArguments, ModelArguments
 from datasets import Dataset
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
-from transformers import AutoImageProcessor, HfArgumentParser, PreTrainedModel, Trainer, TrainingArguments
+from transformers import AutoImageProcessor, PreTrainedModel, Trainer
 
 from lens_transformers import LensMAEConfig, LensMAEImageProcessor
 from lens_transformers.data import files_of_rows, load_lensing_dataset
@@ -36,121 +35,6 @@ logger = logging.getLogger(__name__)
 PLANNED_FRACTION = 0.92
 # Steps of a trial that pay for memory and kernels, and do not count.
 WARM_UP_STEPS = 2
-
-
-def has_fast_bfloat16() -> bool:
-    """Whether the hardware computes in bfloat16 rather than emulating it."""
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
-    if accelerator is not None:
-        return accelerator.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-
-
-@dataclass
-class DataArguments:
-    """Which images to train and test on."""
-
-    dataset: str = field(
-        metadata={"help": "Folder of images: one that simulate.py wrote, or official DeepLense .npy files."}
-    )
-    test_dataset: str | None = field(
-        default=None,
-        metadata={"help": "Folder whose images, all of them, are tested on instead of the dataset's own test split."},
-    )
-    max_train_samples: int | None = field(default=None, metadata={"help": "Use at most so many training images."})
-    max_test_samples: int | None = field(default=None, metadata={"help": "Use at most so many test images."})
-    augmentation: str = field(
-        default="none",
-        metadata={
-            "help": "Random symmetries: none, half_turn (of sets whose main lens never turns), dihedral (all eight).",
-            "choices": ["none", "half_turn", "dihedral"],
-        },
-    )
-
-
-@dataclass
-class ModelArguments:
-    """Which network to start from."""
-
-    model_name_or_path: str | None = field(
-        default=None, metadata={"help": "Checkpoint to start from: a Hub name or a folder. From scratch if not given."}
-    )
-    model_size: str = field(
-        default="tiny",
-        metadata={"help": "Size of a network from scratch.", "choices": list(LensMAEConfig.sizes)},
-    )
-    config_overrides: str | None = field(
-        default=None, metadata={"help": "Changes to the configuration, for instance 'mask_ratio=0.9,pooling=mean'."}
-    )
-    stretch: float = field(
-        default=0.02,
-        metadata={"help": "Flux at which the arcsinh stretch turns from linear to logarithmic, when from scratch."},
-    )
-
-
-@dataclass
-class LensTrainingArguments(TrainingArguments):
-    """transformers' arguments, with defaults that suit lens images, and a time budget."""
-
-    output_dir: str | None = field(
-        default=None, metadata={"help": "Folder for the checkpoint, results and figures. Required."}
-    )
-    title: str | None = field(default=None, metadata={"help": "Name of this run in tables and reports."})
-    group: str | None = field(default=None, metadata={"help": "Runs of one group share a table in reports."})
-    max_train_seconds: float | None = field(
-        default=None,
-        metadata={"help": "Train for about so long: a short trial decides `max_steps`, which is then reported."},
-    )
-    remove_unused_columns: bool = field(default=False, metadata={"help": "Images are not arguments of a model."})
-    use_cpu: bool = field(
-        default=not torch.accelerator.is_available(),
-        metadata={"help": "Train on the CPU. Default: if there is no accelerator."},
-    )
-    bf16: bool = field(
-        default=has_fast_bfloat16(),
-        metadata={"help": "Compute in bfloat16 where that is safe. Default: if the hardware has it."},
-    )
-    dataloader_pin_memory: bool = field(
-        default=torch.accelerator.is_available(),
-        metadata={"help": "Pin memory of batches. Default: if there is an accelerator."},
-    )
-    report_to: None | str | list[str] = field(default="none", metadata={"help": "Where to log besides the console."})
-    logging_steps: float = field(default=10, metadata={"help": "Log every so many steps."})
-    logging_first_step: bool = field(default=True, metadata={"help": "Log the first step as well."})
-    save_strategy: str = field(default="no", metadata={"help": "When to save checkpoints that can be resumed."})
-    lr_scheduler_type: str = field(default="cosine", metadata={"help": "Learning-rate schedule."})
-    weight_decay: float = field(default=0.05, metadata={"help": "Weight decay of AdamW."})
-    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Batch size of evaluation, a device."})
-
-    def __post_init__(self):
-        if not self.output_dir:
-            raise ValueError("--output_dir is missing: give the folder for the checkpoint, results and figures.")
-        super().__post_init__()
-
-
-def parse_arguments(*dataclass_types: Any) -> tuple[Any, ...]:
-    """Parse the command line: flags, or one YAML or JSON file, or the file first and flags that win over it."""
-    flags = sys.argv[1:]
-    if flags and flags[0].endswith((".yaml", ".yml", ".json")):
-        flags = [*_flags_of_file(Path(flags[0])), *flags[1:]]
-    return HfArgumentParser(dataclass_types).parse_args_into_dataclasses(flags)
-
-
-def _flags_of_file(path: Path) -> list[str]:
-    if not path.is_file():
-        sys.exit(f"{path}: no such file of arguments.")
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if not isinstance(values, dict):
-        sys.exit(f"{path} must map arguments to values, such as `learning_rate: 1e-3`.")
-    flags: list[str] = []
-    for name, value in values.items():
-        if isinstance(value, dict):
-            flags += [f"--{name}", json.dumps(value)]
-        elif isinstance(value, list):
-            flags += [f"--{name}", *map(str, value)]
-        elif value is not None:
-            flags += [f"--{name}", str(value)]
-    return flags
 
 
 def set_up(arguments: LensTrainingArguments) -> None:

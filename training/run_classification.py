@@ -18,9 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from classifiers import ClassifierArguments, make_classifier
+from command_line import DataArguments, LensTrainingArguments, parse_arguments
 from common import (
-    DataArguments,
-    LensTrainingArguments,
     describe_data,
     full_precision_model,
     limit_steps,
@@ -28,7 +27,6 @@ from common import (
     load_splits,
     load_validation,
     logger,
-    parse_arguments,
     predict,
     print_rows,
     save_run,

@@ -9,17 +9,14 @@ training.
 
 import numpy as np
 import torch
+from command_line import DataArguments, LensTrainingArguments, ModelArguments, parse_arguments
 from common import (
-    DataArguments,
-    LensTrainingArguments,
-    ModelArguments,
     describe_data,
     limit_steps,
     load_splits,
     make_config,
     make_image_processor,
     make_model,
-    parse_arguments,
     predict,
     print_rows,
     save_run,

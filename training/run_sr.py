@@ -14,10 +14,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from command_line import DataArguments, LensTrainingArguments, ModelArguments, parse_arguments
 from common import (
-    DataArguments,
-    LensTrainingArguments,
-    ModelArguments,
     describe_data,
     full_precision_model,
     limit_steps,
@@ -25,7 +23,6 @@ from common import (
     load_splits,
     make_config,
     make_model,
-    parse_arguments,
     predict,
     print_rows,
     save_run,
