@@ -7,6 +7,7 @@ from typing import Any
 from command_line import ModelArguments
 from common import make_config, make_image_processor, make_model
 from datasets import Dataset
+from layer_decay import encoder_parts
 from torch import nn
 from transformers import (
     MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
@@ -176,21 +177,18 @@ def _set_to_evaluation(module: nn.Module, arguments: tuple) -> None:
 
 
 def _frozen_modules(model: PreTrainedModel, policy: str) -> list[nn.Module]:
-    encoder = model.base_model
-    # The first child of an encoder makes tokens, or feature maps, of pixels; its layers come after.
-    embeddings, *others = encoder.children()
+    embeddings, layers = encoder_parts(model)
     name, _, count = policy.partition(":")
     if policy == "none":
         return []
     if policy == "patch_embeddings":
         return [getattr(embeddings, "patch_embeddings", embeddings)]
     if policy == "encoder":
-        return [encoder]
+        return [model.base_model]
     if name != "first_n" or not count.isdecimal():
         raise ValueError(
             f"--freeze must be none, patch_embeddings, encoder or, for instance, first_n:4, not {policy}."
         )
-    layers = next(part for child in others for part in child.modules() if isinstance(part, nn.ModuleList))
     if not 1 <= int(count) <= len(layers):
         raise ValueError(f"--freeze {policy}: this network has {len(layers)} layers or stages.")
     return [embeddings, *layers[: int(count)]]

@@ -66,10 +66,6 @@ class DataArguments:
         metadata={"help": 'Divide a set that has no splits, as JSON: \'{"train": 0.8, "test": 0.2}\'.'},
     )
     split_seed: int = field(default=0, metadata={"help": "Seed of that division."})
-    streaming: bool = field(
-        default=False,
-        metadata={"help": "Read, or simulate, training images while training, without end. Needs --max_steps."},
-    )
     num_workers: int | None = field(
         default=None, metadata={"help": "Processes that read files once, before training. Default: all cores."}
     )

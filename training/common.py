@@ -6,7 +6,7 @@ import json
 import logging
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,22 @@ import transformers
 import yaml
 from accelerate.utils import gather_object
 from command_line import DataArguments, LensTrainingArguments, ModelArguments
-from datasets import Dataset
+from datasets import Dataset, IterableDataset
+from loop import STATE, prepare_output_folder
+from matplotlib.figure import Figure
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import AutoImageProcessor, PreTrainedModel, Trainer
 
 from lens_transformers import LensMAEConfig, LensMAEImageProcessor
-from lens_transformers.data import files_of_rows, load_lensing_dataset
+from lens_transformers.data import (
+    FitsLayout,
+    LensDataCollator,
+    files_of_rows,
+    find_duplicates,
+    get_augmentation,
+    load_lensing_dataset,
+)
 from lens_transformers.data.splits import content_hashes
 from lens_transformers.data.tasks import Task
 from lens_transformers.hub import write_model_card
@@ -38,28 +47,70 @@ WARM_UP_STEPS = 2
 
 
 def set_up(arguments: LensTrainingArguments) -> None:
-    """Log to the console at the level that transformers is set to, and seed everything."""
+    """Log to the console, seed everything, and see that the output folder holds no other run.
+
+    Raises:
+        ValueError: If it does, or the checkpoint to go on from is none.
+    """
     logging.basicConfig(format="%(message)s", level=logging.INFO if arguments.should_log else logging.WARNING)
     for noisy in ("httpx", "httpx2", "datasets"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     transformers.utils.logging.set_verbosity_warning()
-    transformers.set_seed(arguments.seed)
-
-
-def load_splits(arguments: DataArguments, task: Task) -> tuple[Dataset, Dataset]:
-    """Load the images to train on and the images to test on."""
-    train = load_lensing_dataset(arguments.dataset, split="train", task=task)
-    if arguments.test_dataset is None:
-        test = load_lensing_dataset(arguments.dataset, split="test", task=task)
+    if arguments.full_determinism:
+        transformers.enable_full_determinism(arguments.seed)
     else:
-        test = load_lensing_dataset(arguments.test_dataset, split="all", task=task)
-    return _first(train, arguments.max_train_samples), _first(test, arguments.max_test_samples)
+        transformers.set_seed(arguments.seed)
+    prepare_output_folder(arguments)
+
+
+def load_splits(arguments: DataArguments, task: Task, streaming: bool = False) -> tuple[Any, Dataset]:
+    """Load the images to train on, as a stream if asked for, and the images to test on; warn of those in both."""
+    train = _load(arguments, "train", task, streaming=streaming)
+    if arguments.test_dataset is None:
+        test = _load(arguments, "test", task)
+    else:
+        test = _load(arguments, "all", task, arguments.test_dataset)
+    test = _first(test, arguments.max_test_samples)
+    if streaming:
+        return train, test
+    train = _first(train, arguments.max_train_samples)
+    find_duplicates({"train": train, "test": test})
+    return train, test
+
+
+def _load(
+    arguments: DataArguments, split: str, task: Task, source: str | None = None, *, streaming: bool = False
+) -> Any:
+    return load_lensing_dataset(
+        source or arguments.dataset,
+        split=split,
+        task=task,
+        on_error=arguments.on_error,
+        nan_fill=arguments.nan_fill,
+        layout=_fits_layout(arguments),
+        split_fractions=arguments.split_fractions,
+        split_seed=arguments.split_seed,
+        num_workers=arguments.num_workers,
+        streaming=streaming,
+    )
+
+
+def _fits_layout(arguments: DataArguments) -> FitsLayout | None:
+    if arguments.fits_layout is None:
+        return None
+    settings = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in arguments.fits_layout.items()
+    }
+    try:
+        return FitsLayout(**settings)
+    except TypeError as error:
+        raise ValueError(f"--fits_layout: {error}.") from error
 
 
 def load_validation(arguments: DataArguments, task: Task, test: Dataset) -> Dataset | None:
     """Load the dataset's own validation images, but for those that are tested on; `None` if there are none."""
     try:
-        validation = load_lensing_dataset(arguments.dataset, split="validation", task=task)
+        validation = _load(arguments, "validation", task)
     except ValueError as error:
         logger.info("Without validation images: %s", error)
         return None
@@ -74,9 +125,34 @@ def load_validation(arguments: DataArguments, task: Task, test: Dataset) -> Data
 
 def list_test_files(arguments: DataArguments, task: Task) -> list[str] | None:
     """The files of the images to test on, in their order, where they have files of their own."""
-    if arguments.test_dataset is None:
-        return files_of_rows(arguments.dataset, split="test", task=task)
-    return files_of_rows(arguments.test_dataset, split="all", task=task)
+    if arguments.test_dataset is not None:
+        return _list_files(arguments, "all", task, arguments.test_dataset)
+    return _list_files(arguments, "test", task, arguments.dataset)
+
+
+def name_training_images(arguments: DataArguments, task: Task, train: Dataset, rows: Sequence[int]) -> list[str]:
+    """The files of some rows of the training set, or what rows of the dataset they are."""
+    everything = _load(arguments, "train", task)
+    row_of = {content: row for row, content in enumerate(content_hashes(everything))}
+    found = [row_of[content] for content in content_hashes(train.select(rows))]
+    files = _list_files(arguments, "train", task, arguments.dataset)
+    return [f"row {row} of {arguments.dataset}" if files is None else files[row] for row in found]
+
+
+def _list_files(arguments: DataArguments, split: str, task: Task, source: str) -> list[str] | None:
+    # Rows of a division, and what is left when images are skipped, are not those of the files in order.
+    divided = arguments.split_fractions is not None and split in arguments.split_fractions
+    if divided or arguments.on_error == "skip":
+        return None
+    return files_of_rows(source, split=split, task=task, layout=_fits_layout(arguments))
+
+
+def make_collators(
+    image_processor: Any, arguments: DataArguments, task: Task, seed: int
+) -> tuple[LensDataCollator, LensDataCollator]:
+    """What makes batches to train on, with augmentation, and to evaluate on, without."""
+    augmentation = get_augmentation(arguments.augmentation, **(arguments.augmentation_settings or {}))
+    return LensDataCollator(image_processor, task, augmentation, seed), LensDataCollator(image_processor, task)
 
 
 def _first(dataset: Dataset, count: int | None) -> Dataset:
@@ -84,10 +160,20 @@ def _first(dataset: Dataset, count: int | None) -> Dataset:
 
 
 def make_config(arguments: ModelArguments, num_channels: int, **settings: Any) -> LensMAEConfig:
-    """The configuration of the checkpoint or of the named size, with the changes asked for."""
+    """The configuration of the checkpoint or of the named size, with the changes asked for.
+
+    Raises:
+        ValueError: If the checkpoint is of another architecture, or takes images of other bands.
+    """
     if arguments.model_name_or_path is None:
         config = LensMAEConfig.from_size(arguments.model_size, num_channels=num_channels, **settings)
     else:
+        config = LensMAEConfig.from_pretrained(arguments.model_name_or_path)
+        if config.num_channels != num_channels:
+            raise ValueError(
+                f"{arguments.model_name_or_path} is a network of {config.num_channels} bands; the images have "
+                f"{num_channels}."
+            )
         config = LensMAEConfig.from_pretrained(arguments.model_name_or_path, **settings)
     if arguments.config_overrides:
         config.update_from_string(arguments.config_overrides)
@@ -103,12 +189,12 @@ def make_model(model_class: type[PreTrainedModel], arguments: ModelArguments, co
 
 
 def make_image_processor(
-    arguments: ModelArguments, train: Dataset, num_samples: int = 2000, **settings: Any
+    arguments: ModelArguments, train: Dataset | IterableDataset, num_samples: int = 2000, **settings: Any
 ) -> LensMAEImageProcessor:
     """The checkpoint's image processor, or one of these settings whose constants are measured on training images."""
     if arguments.model_name_or_path is not None:
         return AutoImageProcessor.from_pretrained(arguments.model_name_or_path)
-    images = train.select(range(min(num_samples, len(train))))["image"][:]
+    images = first_images(train, num_samples)
     brightest = float(np.median([image.max() for image in images]))
     return LensMAEImageProcessor.measured_on(
         images,
@@ -121,6 +207,13 @@ def make_image_processor(
     )
 
 
+def first_images(train: Dataset | IterableDataset, count: int) -> np.ndarray:
+    """At most so many images `(images, bands, height, width)` of a dataset or a stream."""
+    if isinstance(train, IterableDataset):
+        return np.stack([row["image"] for row in train.take(count)])
+    return train.select(range(min(count, len(train))))["image"][:]
+
+
 def limit_steps(trainer: Trainer) -> None:
     """Set `max_steps` to what fits into `max_train_seconds`, after a trial on a copy of the model.
 
@@ -128,6 +221,11 @@ def limit_steps(trainer: Trainer) -> None:
     """
     arguments: LensTrainingArguments = trainer.args  # type: ignore[assignment]
     if arguments.max_train_seconds is None:
+        return
+    if arguments.resume_from_checkpoint is not None:
+        # Another trial would find another number, and the learning rate another course.
+        state = json.loads((Path(arguments.resume_from_checkpoint) / STATE).read_text(encoding="utf-8"))
+        arguments.max_steps = state["max_steps"]
         return
     with torch.random.fork_rng():
         rate = _steps_per_second(trainer, trial_seconds=min(4.0, 0.05 * arguments.max_train_seconds))
@@ -142,7 +240,10 @@ def _steps_per_second(trainer: Any, trial_seconds: float) -> float:
     model = copy.deepcopy(trainer.model).to(arguments.device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0)
     loader = DataLoader(
-        trainer.train_dataset, arguments.train_batch_size, shuffle=True, collate_fn=trainer.data_collator
+        trainer.train_dataset,
+        arguments.train_batch_size,
+        shuffle=hasattr(trainer.train_dataset, "__len__"),
+        collate_fn=trainer.data_collator,
     )
 
     def step(batch: dict[str, torch.Tensor]) -> None:
@@ -224,8 +325,7 @@ def save_run(
     trainer.save_state()
     trainer.save_metrics("all", train_metrics, combined=False)
     for name, figure in figures.items():
-        (folder / "figures").mkdir(exist_ok=True)
-        figure.savefig(folder / "figures" / f"{name}.png", bbox_inches="tight")
+        save_figure(figure, folder, name)
     steps = trainer.state.global_step
     results = {
         "task": task,
@@ -259,6 +359,12 @@ def save_run(
         trainer.push_to_hub()
 
 
+def save_figure(figure: Figure, folder: Path, name: str) -> None:
+    """Save a figure among those of a run."""
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    figure.savefig(folder / "figures" / f"{name}.png", bbox_inches="tight")
+
+
 def _hub_name_or_path(name_or_path: str | None) -> str | None:
     """A name on the Hub as it is; a folder by its whole path, which cannot be taken for a name on the Hub."""
     if name_or_path is not None and Path(name_or_path).exists():
@@ -272,12 +378,12 @@ def _device_name(device: torch.device) -> str:
     return f"{torch.get_num_threads()} CPU threads" if device.type == "cpu" else device.type
 
 
-def describe_data(arguments: DataArguments, train: Dataset, test: Dataset) -> dict[str, Any]:
+def describe_data(arguments: DataArguments, train: Dataset | IterableDataset, test: Dataset) -> dict[str, Any]:
     """What the results say of the data: where they are from, how many, and the seed that made them."""
     description: dict[str, Any] = {
         "source": _hub_name_or_path(arguments.dataset),
         "split": "test" if arguments.test_dataset is None else arguments.test_dataset,
-        "num_train": len(train),
+        "num_train": len(train) if isinstance(train, Dataset) else None,
         "num_test": len(test),
     }
     simulation = Path(arguments.dataset) / "simulation.yaml"

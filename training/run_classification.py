@@ -10,6 +10,7 @@ images, and whose `predictions.parquet` has the probabilities of every test imag
 """
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,15 @@ from common import (
     load_splits,
     load_validation,
     logger,
+    make_collators,
+    name_training_images,
     predict,
     print_rows,
     save_run,
     set_up,
 )
 from datasets import Dataset
+from loop import RunTrainer
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
@@ -41,7 +45,6 @@ from lens_transformers.data import LABEL_NAMES, LensDataCollator, split_by_conte
 from lens_transformers.data.schema import IMAGE_COLUMNS
 from lens_transformers.evaluation import ClassificationMetric, average_over_symmetries, pca_logistic_rows
 from lens_transformers.evaluation.calibration import expected_calibration_error, fit_temperature
-from lens_transformers.hub.trainer import LensTrainer
 from lens_transformers.visualization import plot_confusion, plot_roc, plot_training_curves
 
 
@@ -103,12 +106,16 @@ def main() -> None:
     test = resize_to_match(test, train)
     model, image_processor = make_classifier(model_arguments, train)
 
+    collator, eval_collator = make_collators(image_processor, data_arguments, "classification", arguments.seed)
     trainer = ClassificationTrainer(
         model=model,
         args=arguments,
         train_dataset=train,
         eval_dataset=test if validation is None else validation,
-        data_collator=LensDataCollator(image_processor, "classification", data_arguments.augmentation),
+        data_collator=collator,
+        eval_collator=eval_collator,
+        name_rows=partial(name_training_images, data_arguments, "classification", train),
+        processing_class=image_processor,
         class_weights=weigh_classes(arguments.class_weights, train),
     )
     limit_steps(trainer)
@@ -116,10 +123,9 @@ def main() -> None:
     if not trainer.is_world_process_zero():
         return
 
-    collator = LensDataCollator(image_processor, "classification")
-    measure_pooled_norm(trainer, train, collator)
-    temperature = 1.0 if validation is None else calibrate(trainer, validation, collator)
-    logits, labels = classify(trainer, test, collator, data_arguments.test_time_augmentation)
+    measure_pooled_norm(trainer, train, eval_collator)
+    temperature = 1.0 if validation is None else calibrate(trainer, validation, eval_collator)
+    logits, labels = classify(trainer, test, eval_collator, data_arguments.test_time_augmentation)
     rows: list[dict[str, Any]] = []
     for name, of_network in logits.items():
         metric = ClassificationMetric().compute(predictions=of_network.softmax(dim=-1), references=labels)
@@ -145,7 +151,7 @@ def main() -> None:
     save_run(trainer, image_processor, "classification", data, rows, metrics, figures, model_arguments, **facts)
 
 
-class ClassificationTrainer(LensTrainer):
+class ClassificationTrainer(RunTrainer):
     """A Trainer whose loss knows class weights, label smoothing and mixup."""
 
     def __init__(self, *args: Any, class_weights: torch.Tensor | None, **kwargs: Any):
@@ -165,6 +171,12 @@ class ClassificationTrainer(LensTrainer):
         weights = None if self.class_weights is None else self.class_weights.to(logits)
         loss = F.cross_entropy(logits, targets, weights, label_smoothing=self.args.label_smoothing_factor)
         return (loss, outputs) if return_outputs else loss
+
+    def score_images(self, inputs, outputs):
+        """Cross-entropy and accuracy, without the weights, smoothing and blending of training."""
+        logits, labels = outputs.logits.float(), inputs["labels"]
+        loss = F.cross_entropy(logits, labels, reduction="none")
+        return {"loss": loss, "accuracy": logits.argmax(dim=-1) == labels}
 
 
 def mixup(images: torch.Tensor, labels: torch.Tensor, alpha: float) -> tuple[torch.Tensor, torch.Tensor]:

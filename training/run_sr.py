@@ -9,6 +9,7 @@ filter.
 """
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,18 @@ from common import (
     limit_steps,
     list_test_files,
     load_splits,
+    make_collators,
     make_config,
     make_model,
+    name_training_images,
     predict,
     print_rows,
     save_run,
     set_up,
 )
 from datasets import Dataset
+from layer_decay import learning_rate_scales
+from loop import RunTrainer
 from transformers import AutoImageProcessor
 
 from lens_transformers import LensMAEForSuperResolution, LensMAEImageProcessor
@@ -43,7 +48,6 @@ from lens_transformers.evaluation import (
     bicubic_upsample,
     upsampling_rows,
 )
-from lens_transformers.hub.trainer import LensTrainer
 from lens_transformers.visualization import plot_super_resolution, plot_training_curves
 
 
@@ -109,14 +113,19 @@ def main() -> None:
     model = make_model(LensMAEForSuperResolution, model_arguments, config)
     pairs = train.select(range(min(NUM_FILTER_PAIRS, len(train))))
 
+    collator, eval_collator = make_collators(image_processor, data_arguments, "super_resolution", arguments.seed)
     trainer = SuperResolutionTrainer(
         model=model,
         args=arguments,
         train_dataset=train,
         eval_dataset=test,
-        data_collator=LensDataCollator(image_processor, "super_resolution", data_arguments.augmentation),
+        data_collator=collator,
+        eval_collator=eval_collator,
+        name_rows=partial(name_training_images, data_arguments, "super_resolution", train),
+        processing_class=image_processor,
         optimizers=(make_optimizer(model, arguments), None),
         downsampler=fit_downsampler(pairs, config.upscale) if arguments.consistency_weight else None,
+        data_range=data_arguments.data_range,
     )
     limit_steps(trainer)
     metrics = trainer.train(resume_from_checkpoint=arguments.resume_from_checkpoint).metrics
@@ -142,11 +151,14 @@ def main() -> None:
     save_run(trainer, image_processor, "super_resolution", data, rows, metrics, figures, model_arguments)
 
 
-class SuperResolutionTrainer(LensTrainer):
+class SuperResolutionTrainer(RunTrainer):
     """A Trainer that can ask of an output that, blurred and binned again, it is the input."""
 
-    def __init__(self, *args: Any, downsampler: LeastSquaresDownsampler | None, **kwargs: Any):
+    def __init__(
+        self, *args: Any, downsampler: LeastSquaresDownsampler | None, data_range: float = 1.0, **kwargs: Any
+    ):
         super().__init__(*args, **kwargs)
+        self.data_range = data_range
         self.downsampler = downsampler
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
@@ -157,6 +169,15 @@ class SuperResolutionTrainer(LensTrainer):
             term = inconsistency(self.downsampler, outputs.reconstruction, inputs["pixel_values"], deviation)
             loss = loss + self.args.consistency_weight * term
         return (loss, outputs) if return_outputs else loss
+
+    def score_images(self, inputs, outputs):
+        """The loss of training, without consistency, and the PSNR of each image."""
+        error = (outputs.reconstruction - inputs["labels"]).float()
+        squares = error.flatten(1).square().mean(dim=1)
+        error = error / torch.tensor(self.model.config.sr_pixel_std).reshape(-1, 1, 1).to(error)
+        losses = {"l1": error.abs(), "mse": error.square(), "charbonnier": (error.square() + 1e-4).sqrt()}
+        loss = losses[self.model.config.sr_loss].flatten(1).mean(dim=1)
+        return {"loss": loss, "psnr": 10 * torch.log10(self.data_range**2 / squares)}
 
 
 def fit_downsampler(pairs: Dataset, upscale: int) -> LeastSquaresDownsampler:
@@ -283,11 +304,12 @@ def make_optimizer(
 ) -> torch.optim.Optimizer:
     """AdamW with a learning rate of its own for the encoder, and no decay of biases and norms."""
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+    scales = learning_rate_scales(model, arguments.layer_decay)
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             scale = arguments.encoder_learning_rate_scale if name.startswith("lens_mae.") else 1.0
             decay = arguments.weight_decay if parameter.ndim > 1 else 0.0
-            groups.setdefault((scale * arguments.learning_rate, decay), []).append(parameter)
+            groups.setdefault((scale * scales[name] * arguments.learning_rate, decay), []).append(parameter)
     return torch.optim.AdamW(
         [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()],
         betas=(arguments.adam_beta1, arguments.adam_beta2),
