@@ -23,7 +23,6 @@ from torch.optim.swa_utils import AveragedModel
 from transformers import EarlyStoppingCallback, EvalPrediction, TrainerCallback
 from transformers.trainer_callback import TrainerState
 
-from lens_transformers.data import EpochCallback, LensDataCollator
 from lens_transformers.hub.files import write_text_atomically
 from lens_transformers.hub.trainer import LensTrainer
 
@@ -73,8 +72,6 @@ class RunTrainer(LensTrainer):
         self._micro_step = 0
         self.add_callback(MetricsFile())
         self.add_callback(self._stop)
-        if isinstance(self.data_collator, LensDataCollator):
-            self.add_callback(EpochCallback(self.data_collator))
         if self.args.early_stopping_patience is not None:
             self.add_callback(ResumableEarlyStopping(self.args.early_stopping_patience))
 

@@ -94,7 +94,8 @@ def main() -> None:
     if data_arguments.train_classes is not None:
         train = keep_classes(train, data_arguments.train_classes)
     if data_arguments.streaming and not data_arguments.dataset.startswith("simulate:"):
-        train = train.shuffle(seed=arguments.seed, buffer_size=BUFFER_SIZE)
+        # Readers of several shards at once would take seconds to start, at every pass.
+        train = train.shuffle(seed=arguments.seed, buffer_size=BUFFER_SIZE, max_buffer_input_shards=1)
     validation = load_validation(data_arguments, "pretraining", test)
     image_processor = make_image_processor(model_arguments, train)
     masking = {} if arguments.mask_ratio is None else {"mask_ratio": arguments.mask_ratio}
@@ -246,8 +247,8 @@ def check_blocks(config: LensMAEConfig, size: Sequence[int]) -> None:
     num_blocks = math.prod(-(-side // config.mask_block_size) for side in size)
     if num_blocks - max(int(num_blocks * (1 - config.mask_ratio)), 1) < 1:
         raise ValueError(
-            f"Images of {size[0]}x{size[1]} pixels have {num_blocks} blocks of {config.mask_block_size} pixels, none of "
-            f"which a mask ratio of {config.mask_ratio:g} hides: give larger images, or smaller blocks by "
+            f"Images of {size[0]}x{size[1]} pixels have {num_blocks} blocks of {config.mask_block_size} pixels: a "
+            f"mask ratio of {config.mask_ratio:g} hides none. Give larger images, or smaller blocks by "
             "--config_overrides mask_unit_size=1."
         )
 
