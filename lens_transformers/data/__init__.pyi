@@ -1,7 +1,7 @@
 from .augmentation import LensAugmentation, get_augmentation
 from .collator import EpochCallback, LensDataCollator
 from .fits import FitsLayout
-from .loading import load_lensing_dataset
+from .loading import files_of_rows, load_lensing_dataset
 from .report import LoadReport
 from .schema import LABEL_NAMES, lens_features
 from .simulated import simulate_dataset
@@ -14,6 +14,7 @@ __all__ = [
     "LensAugmentation",
     "LensDataCollator",
     "LoadReport",
+    "files_of_rows",
     "find_duplicates",
     "get_augmentation",
     "lens_features",

@@ -23,7 +23,7 @@ from .tables import is_hub_name, is_table_folder, load_table, stream_table
 from .tasks import Task, check_task
 
 
-__all__ = ["load_lensing_dataset"]
+__all__ = ["files_of_rows", "load_lensing_dataset"]
 
 # Files that tell about a set and are no images of it.
 _TEXT_SUFFIXES = ("", ".txt", ".md", ".json", ".jsonl", ".yaml", ".yml", ".csv", ".ecsv", ".py", ".ipynb", ".lock")
@@ -157,6 +157,23 @@ def load_lensing_dataset(
     if streaming:
         return dataset.to_iterable_dataset(min(max(len(dataset) // ROWS_PER_CHUNK, 1), _MAX_STREAM_SHARDS))
     return LensDataset.of(dataset)
+
+
+def files_of_rows(
+    source: str | Path, split: str = "train", task: Task = "classification", *, layout: FitsLayout | None = None
+) -> list[str] | None:
+    """Names the file that each row of `load_lensing_dataset` with the same arguments is read from.
+
+    Returns:
+        The paths in the order of the rows, of a pair that of low resolution; `None` where rows have no files of their
+        own, as in tables.
+
+    Raises:
+        ValueError: As `load_lensing_dataset`, if there are no such rows.
+    """
+    if str(source).startswith("simulate:") or _is_table(source):
+        return None
+    return [item.paths[0] for item in _recognise(Path(source), split, task, layout or FitsLayout()).items]
 
 
 def _is_table(source: str | Path) -> bool:
