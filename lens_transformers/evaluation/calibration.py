@@ -7,7 +7,7 @@ __all__ = ["expected_calibration_error"]
 
 
 def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, num_bins: int = 15) -> float:
-    """The mean distance of accuracy from confidence, over equal bins of confidence (Guo et al. 2017, arXiv:1706.04599).
+    """The mean distance of accuracy from confidence, over bins of confidence (Guo et al. 2017, arXiv:1706.04599).
 
     Args:
         probabilities: `(images, classes)`, rows that sum to one.

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
@@ -111,9 +110,7 @@ def gradient_attention(
         return _to_image(_token_map(relevance - identity, read, model, pixel_values), pixel_values)
 
 
-def grad_cam(
-    model: PreTrainedModel, pixel_values: torch.Tensor, class_ids: Sequence[int] | None = None
-) -> np.ndarray:
+def grad_cam(model: PreTrainedModel, pixel_values: torch.Tensor, class_ids: Sequence[int] | None = None) -> np.ndarray:
     """Features times the gradient of a class, place by place (HiResCAM; Draelos and Carin 2020, arXiv:2011.08891).
 
     Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391) averages the gradient over the image first, which moves the map

@@ -34,8 +34,8 @@ def plot_embedding(
         ax: Where to draw; a new figure by default.
 
     Raises:
-        ValueError: If there are fewer than three images, a number is not finite, the method is not known, or the labels
-            do not fit.
+        ValueError: If there are fewer than three images, a number is not finite, the method is not known, or the
+            labels do not fit.
     """
     vectors = np.asarray(embeddings, dtype=np.float64)
     if vectors.ndim != 2 or len(vectors) < 3 or not np.isfinite(vectors).all():

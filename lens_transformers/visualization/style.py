@@ -1,4 +1,4 @@
-"""What all figures share: colours, the frame of an axes, how a lens image is put on the screen, and how it is saved."""
+"""What all figures share: colours, the frame of an axes, how a lens image is put on the screen, saving."""
 
 from pathlib import Path
 

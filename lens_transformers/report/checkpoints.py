@@ -1,0 +1,172 @@
+"""From a checkpoint and a data set to an evaluation."""
+
+import importlib.metadata
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from datasets import Dataset
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModelForImageClassification,
+    AutoModelForImageToImage,
+    AutoModelForPreTraining,
+)
+
+from .. import __version__
+from ..data import load_lensing_dataset
+from ..data.tasks import Task
+from ..hub.results import dataset_name, read_results
+from ..models.lens_mae import LensMAEImageProcessor
+from ..simulation import PRESETS, LensSimulationConfig, get_preset
+from ..visualization import plot_training_curves
+from .classification import evaluate_classifier
+from .evaluated import Evaluation
+from .reconstruction import evaluate_autoencoder
+from .super_resolution import evaluate_super_resolution
+
+
+logger = logging.getLogger(__name__)
+
+_MODELS: dict[Task, Any] = {
+    "pretraining": AutoModelForPreTraining,
+    "classification": AutoModelForImageClassification,
+    "super_resolution": AutoModelForImageToImage,
+}
+# What the name of a checkpoint's class ends in → what it is for.
+_TASKS: dict[str, Task] = {
+    "ForPreTraining": "pretraining",
+    "ForClassification": "classification",
+    "ForImageClassification": "classification",
+    "ForSuperResolution": "super_resolution",
+    "ForImageSuperResolution": "super_resolution",
+}
+_PACKAGES = ("torch", "transformers", "datasets", "numpy")
+
+
+def evaluate_checkpoint(checkpoint: str | Path, source: str | None = None, split: str = "test") -> Evaluation:
+    """Evaluates a checkpoint of any of the three kinds.
+
+    Baselines are those that training measured, where it is evaluated on the images that it was tested on; elsewhere
+    they are fitted to the training split of `source`, and left out where there is none.
+
+    Args:
+        checkpoint: Output folder of a training run, or a name on the Hub. Any image classifier of transformers will
+            do, if its classes are those of the data.
+        source: Images, as `load_lensing_dataset` takes them; by default those that the run was tested on, which its
+            `results.json` names.
+        split: Which of their splits.
+
+    Raises:
+        FileNotFoundError: If a file or folder is missing.
+        ValueError: If the checkpoint is of no kind that is known, nothing says on what to evaluate it, or the data do
+            not fit it.
+    """
+    config = AutoConfig.from_pretrained(checkpoint)
+    results = _results_of(checkpoint, config)
+    task: Task = results["task"]
+    recorded = results["data"]
+    results["trained_on"] = dataset_name(results) if recorded.get("source") else None
+    is_recorded = source is None or _same(source, recorded.get("source")) and split == recorded.get("split")
+    if source is None:
+        if not recorded.get("source"):
+            raise ValueError(f"{checkpoint} does not say on what it was tested: name the data with --dataset.")
+        source = recorded["source"]
+    if is_recorded and recorded.get("split") not in (None, "test"):
+        test = load_lensing_dataset(recorded["split"], split="all", task=task)
+    else:
+        test = load_lensing_dataset(source, split=split, task=task)
+    if is_recorded and recorded.get("num_test"):
+        test = test.select(range(min(recorded["num_test"], len(test))))
+    train = _training_split(source, task)
+    if task == "classification" and is_recorded and train is not None:
+        test = _resized(test, train.features["image"].shape[1:])
+    if not is_recorded:
+        del results["rows"][1:]
+        results["data"] = {"source": source, "split": split, "num_train": recorded.get("num_train")}
+        if (simulation := _simulation_of(source)) is not None:
+            results["data"]["preset"] = simulation.name
+    results["data"]["num_test"] = len(test)
+
+    evaluation = Evaluation(str(checkpoint), results, simulation=_simulation_of(source))
+    if (state := Path(checkpoint) / "trainer_state.json").is_file():
+        log = json.loads(state.read_text(encoding="utf-8"))["log_history"]
+        if any("loss" in entry for entry in log):
+            evaluation.figures["training_curves"] = plot_training_curves(log)
+    model = _MODELS[task].from_pretrained(checkpoint).eval()
+    model.to(torch.accelerator.current_accelerator(check_available=True) or "cpu")
+    results["model"].setdefault("parameters", model.num_parameters())
+    image_processor = AutoImageProcessor.from_pretrained(checkpoint)
+    if task == "classification":
+        evaluate_classifier(evaluation, model, image_processor, test, train, was_trained_on=is_recorded)
+    elif task == "super_resolution":
+        evaluate_super_resolution(evaluation, model, image_processor, test, train)
+    else:
+        evaluate_autoencoder(evaluation, model, image_processor, test)
+    return evaluation
+
+
+def _results_of(checkpoint: str | Path, config: Any) -> dict[str, Any]:
+    """What training left, or the same with nothing in it; the task and the name of the network are there."""
+    if (Path(checkpoint) / "results.json").is_file():
+        results = read_results(checkpoint)
+    else:
+        results = {"task": _task_of(checkpoint, config), "model": {}, "data": {}, "training": {}, "rows": []}
+    results.setdefault("title", Path(checkpoint).resolve().name if Path(checkpoint).exists() else str(checkpoint))
+    results["model"]["name"] = results["rows"][0]["name"] if results["rows"] else config.model_type
+    versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    results["versions"] = {"lens_transformers": __version__, **versions}
+    return results
+
+
+def _task_of(checkpoint: str | Path, config: Any) -> Task:
+    architectures = config.architectures or []
+    for architecture in architectures:
+        for ending, task in _TASKS.items():
+            if architecture.endswith(ending):
+                return task
+    raise ValueError(
+        f"{checkpoint} is a {', '.join(architectures) or 'network without a head'}; a report is about one that ends "
+        f"in {', '.join(_TASKS)}."
+    )
+
+
+def _same(source: str, recorded: str | None) -> bool:
+    return recorded is not None and (source == recorded or Path(source).resolve() == Path(recorded).resolve())
+
+
+def _training_split(source: str, task: Task) -> Dataset | None:
+    try:
+        return load_lensing_dataset(source, split="train", task=task)
+    except ValueError as error:
+        logger.warning("Baselines are not fitted: %s", error)
+        return None
+
+
+def _simulation_of(source: str) -> LensSimulationConfig | None:
+    """What simulated a set: a folder says it in its simulation.yaml, `simulate:<preset>` in its name."""
+    if (preset := source.removeprefix("simulate:")) in PRESETS and preset != source:
+        return get_preset(preset)
+    record = Path(source) / "simulation.yaml"
+    if not record.is_file():
+        return None
+    return LensSimulationConfig.from_dict(yaml.safe_load(record.read_text(encoding="utf-8"))["config"])
+
+
+def _resized(test: Dataset, size: tuple[int, int]) -> Dataset:
+    """Images, in float, in the size of the training images, as they were tested."""
+    if test.features["image"].shape[1:] == size:
+        return test
+    resize = LensMAEImageProcessor(normalization="none", do_resize=True, size=size)
+    features = test.features.copy()
+    features["image"] = type(features["image"])(shape=(features["image"].shape[0], *size), dtype="float32")
+    resized = test.map(
+        lambda rows: {"image": list(resize(list(rows["image"]), return_tensors="np").pixel_values)},
+        batched=True,
+        features=features,
+    )
+    return resized.with_format("numpy")

@@ -1,0 +1,176 @@
+"""A classifier, evaluated: metrics beside a linear model on pixels, figures, what it looks at, its worst mistakes."""
+
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+
+from ..data import LABEL_NAMES
+from ..evaluation import ClassificationMetric, pca_logistic_rows
+from ..evaluation.explanation import EXPLANATIONS, explain
+from ..evaluation.pointing import plant_subhalos, pointing_row
+from ..hub.results import in_words
+from ..pipelines import LensClassification
+from ..simulation.scenes import AXION, CDM, NO_SUB
+from ..visualization import (
+    plot_attention_maps,
+    plot_calibration,
+    plot_confusion,
+    plot_embedding,
+    plot_lenses,
+    plot_roc,
+)
+from .evaluated import NUM_WORST, Evaluation, Table, embed, parameter_figures, worst_table
+
+
+# So many images are enough for these, and pixels of a linear model are many numbers.
+_MAX_TRAIN_IMAGES = 2000
+_MAX_BASELINE_IMAGES = 4000
+_MAX_EMBEDDED = 1500
+_NUM_PLANTED = 200
+_NUM_SHOWN = 4
+
+
+def evaluate_classifier(
+    evaluation: Evaluation,
+    model: Any,
+    image_processor: Any,
+    test: Dataset,
+    train: Dataset | None,
+    *,
+    was_trained_on: bool,
+) -> None:
+    """Fills in an evaluation: its row and, where there are none, those of its baselines; figures and tables.
+
+    Args:
+        evaluation: What is filled in.
+        model: The classifier.
+        image_processor: Its image processor.
+        test: Images with labels.
+        train: The training split of the same source, if it has one.
+        was_trained_on: Whether that is what the classifier was trained on.
+
+    Raises:
+        ValueError: If the classifier has other classes than the data.
+    """
+    classify = LensClassification(model, image_processor)
+    labels = np.asarray(test["label"][:])
+    probabilities = _probabilities(classify, test)
+    predicted = probabilities.argmax(axis=1)
+    evaluation.scores, evaluation.score_name = predicted == labels, "accuracy"
+
+    rows = evaluation.results["rows"]
+    metric = ClassificationMetric(LABEL_NAMES).compute(predictions=probabilities, references=labels)
+    own = {"name": evaluation.results["model"]["name"], "split": evaluation.results["data"]["split"], **metric}
+    baselines = rows[1:]
+    if not baselines and train is not None:
+        baselines = pca_logistic_rows(
+            train["image"][:], train["label"][:], test["image"][:], labels,
+            split=own["split"], max_train=_MAX_BASELINE_IMAGES,
+        )  # fmt: skip
+    evaluation.results["rows"] = [own, *baselines]
+
+    learnt = None
+    if was_trained_on and train is not None:
+        few = train.select(range(min(_MAX_TRAIN_IMAGES, len(train))))
+        learnt = np.asarray(few["label"][:]), _probabilities(classify, few)
+    figures = evaluation.figures
+    figures["roc"] = plot_roc(labels, probabilities, LABEL_NAMES, train=learnt)
+    figures["confusion"] = plot_confusion(labels, predicted, LABEL_NAMES)
+    figures["calibration"] = plot_calibration(labels, _calibrations(classify, probabilities), LABEL_NAMES)
+    figures |= parameter_figures(test, evaluation.scores, "accuracy", chance=1 / len(LABEL_NAMES))
+    few = test.select(range(min(_MAX_EMBEDDED, len(test))))
+    figures["embedding_map"] = plot_embedding(embed(model, image_processor, few), few["label"][:], LABEL_NAMES)
+    _explain(evaluation, model, image_processor, test, predicted)
+    _add_worst(evaluation, test, labels, probabilities)
+
+
+def _probabilities(classify: LensClassification, dataset: Dataset) -> np.ndarray:
+    """Float64 probabilities `(images, classes)` in the order of `LABEL_NAMES`."""
+    answer = classify(dataset)
+    if sorted(answer.class_names) != sorted(LABEL_NAMES):
+        raise ValueError(
+            f"The classes of the checkpoint are {', '.join(answer.class_names)}, those of the data "
+            f"{', '.join(LABEL_NAMES)}; name them so in the checkpoint's id2label."
+        )
+    order = [answer.class_names.index(name) for name in LABEL_NAMES]
+    probabilities = answer.probabilities[:, order].astype(np.float64)
+    return probabilities / probabilities.sum(axis=1, keepdims=True)
+
+
+def _calibrations(classify: LensClassification, probabilities: np.ndarray) -> dict[str, np.ndarray]:
+    """Probabilities with the checkpoint's temperature and, where it has one, without."""
+    temperature = classify.temperature
+    if temperature == 1:
+        return {"as trained": probabilities}
+    # Logits are the logarithms of probabilities, but for a number that softmax does not see.
+    logits = temperature * np.log(np.maximum(probabilities, np.finfo(float).tiny))
+    raw = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return {"as trained": raw / raw.sum(axis=1, keepdims=True), f"temperature {temperature:.2f}": probabilities}
+
+
+def _explain(evaluation: Evaluation, model: Any, image_processor: Any, test: Dataset, predicted: np.ndarray) -> None:
+    """Maps of images of the set and, if its simulation is known, of subhalos in known places."""
+    # One of each class that the network finds, then more.
+    firsts = [np.flatnonzero(predicted == class_id)[:2] for class_id in (CDM, AXION, NO_SUB)]
+    shown = np.concatenate(firsts)[:_NUM_SHOWN]
+    images = np.stack([test[int(index)]["image"] for index in shown])
+    maps, refused = _maps(model, image_processor, images, predicted[shown])
+    titles = [f"said {LABEL_NAMES[class_id]}" for class_id in predicted[shown]]
+    evaluation.figures["attention_maps"] = plot_attention_maps(images, maps, titles, evaluation.pixel_scale)
+
+    config = evaluation.simulation
+    if config is None or config.substructure is None:
+        return
+    planted = plant_subhalos(config, _NUM_PLANTED)
+    maps, refused = _maps(model, image_processor, planted.images, np.full(_NUM_PLANTED, CDM))
+    said = LensClassification(model, image_processor)(planted.images).labels
+    shown = slice(_NUM_SHOWN)
+    evaluation.figures["planted_subhalos"] = plot_attention_maps(
+        planted.images[shown],
+        {name: values[shown] for name, values in maps.items()},
+        [f"said {name}" for name in said[shown]],
+        planted.pixel_scale_arcsec,
+        planted.positions[shown, None],
+    )
+    pointers = {**maps, "brightest pixel of the image": planted.images.mean(axis=1)}
+    rows = {name: pointing_row(values, planted) for name, values in pointers.items()}
+    columns = list(next(iter(rows.values())))
+    evaluation.tables.append(
+        Table(
+            "Do the maps point at a planted subhalo?",
+            ["map", *map(in_words, columns)],
+            [[name, *row.values()] for name, row in rows.items()],
+            f"{_NUM_PLANTED} lenses of {config.name} with one subhalo of {planted.mass_msun.min():.1e} to "
+            f"{planted.mass_msun.max():.1e} solar masses on the ring; the network says cdm of "
+            f"{said.count('cdm') / len(said):.0%}. A hit is a peak within the tolerance; chance is the same maps' "
+            f"score on the other images. {' '.join(refused)}".strip(),
+        )
+    )
+
+
+def _maps(
+    model: Any, image_processor: Any, images: np.ndarray, class_ids: np.ndarray
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Maps by name, and why there are no others."""
+    pixel_values = image_processor(list(images), return_tensors="pt").pixel_values
+    maps, refused = {}, []
+    for method in EXPLANATIONS:
+        try:
+            maps[in_words(method)] = explain(model, pixel_values, method, class_ids.tolist())
+        except ValueError as error:
+            refused.append(f"No {in_words(method)}: {error}")
+    return maps, refused
+
+
+def _add_worst(evaluation: Evaluation, test: Dataset, labels: np.ndarray, probabilities: np.ndarray) -> None:
+    of_truth = probabilities[np.arange(len(labels)), labels]
+    worst = np.argsort(of_truth, kind="stable")[:NUM_WORST]
+    truth = [LABEL_NAMES[class_id] for class_id in labels[worst]]
+    said = [LABEL_NAMES[class_id] for class_id in probabilities[worst].argmax(axis=1)]
+    sure = probabilities[worst].max(axis=1).tolist()
+    titles = [f"{is_}, said {was} ({p:.2f})" for is_, was, p in zip(truth, said, sure, strict=True)]
+    images = test.select(worst)["image"][:]
+    evaluation.figures["worst_ten"] = plot_lenses(images, titles, evaluation.pixel_scale)
+    columns = {"truth": truth, "said": said, "probability": sure}
+    evaluation.tables.append(worst_table(test, worst, columns))
