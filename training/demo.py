@@ -71,8 +71,8 @@ def main() -> None:
     write_text_atomically(root / "summary.json", json.dumps(summary, indent=2) + "\n")
     runs = [step.output for step in steps if (step.output / "results.json").is_file()]
     page = root / "report.html"
-    command = python("report.py", *runs, "--output", page, "--title", "lens_transformers demo")
-    command += ["--extra", str(root / "summary.json")]
+    command = [sys.executable, "-m", "lens_transformers.evaluation", "report", *map(str, runs), "--output", str(page)]
+    command += ["--title", "lens_transformers demo", "--words", str(root / "summary.json")]
     run(
         Step("One page about all of it", page, command), f"{len(steps) + 1}/{len(steps) + 1}", time.monotonic() - start
     )

@@ -111,10 +111,9 @@ def gradient_attention(
 
 
 def grad_cam(model: PreTrainedModel, pixel_values: torch.Tensor, class_ids: Sequence[int] | None = None) -> np.ndarray:
-    """Features times the gradient of a class, place by place (HiResCAM; Draelos and Carin 2020, arXiv:2011.08891).
+    """Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391): features weighted by the mean gradient of a class.
 
-    Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391) averages the gradient over the image first, which moves the map
-    away from what the network used. The features are the last ones with a place in the image: of a transformer whose
+    The features are the last ones that have a place in the image and that the class depends on: of a transformer whose
     head reads the class token alone, those that its last layer takes in.
 
     Args:
@@ -134,12 +133,13 @@ def grad_cam(model: PreTrainedModel, pixel_values: torch.Tensor, class_ids: Sequ
             (gradient,) = torch.autograd.grad(logit, features, retain_graph=True, allow_unused=True)
             if gradient is None:
                 continue
-            product = (features * gradient).detach()
-            if product.ndim == 4:
-                return _to_image(product.sum(dim=1).clamp(min=0), pixel_values)
-            patches = _patches(product.sum(dim=-1), model, pixel_values)
-            if patches.any():
-                return _to_image(patches.clamp(min=0), pixel_values)
+            if features.ndim == 4:
+                weighted = features.detach() * gradient.mean(dim=(2, 3), keepdim=True)
+                return _to_image(weighted.sum(dim=1).clamp(min=0), pixel_values)
+            gradient = _patches(gradient, model, pixel_values)
+            if gradient.any():
+                weighted = _patches(features.detach(), model, pixel_values) * gradient.mean(dim=(1, 2), keepdim=True)
+                return _to_image(weighted.sum(dim=-1).clamp(min=0), pixel_values)
     raise ValueError(f"{type(model).__name__} returns no hidden states that its logits depend on, place by place.")
 
 
@@ -176,15 +176,16 @@ def _attention_flag(model: PreTrainedModel) -> dict[str, bool]:
 
 def _attentions(model: PreTrainedModel, outputs: Any) -> tuple[torch.Tensor, ...]:
     """Attention of every layer `(batch, heads, tokens, tokens)`."""
-    attentions = outputs.get("attentions") or ()
-    batch_size = len(outputs.hidden_states[0]) if outputs.get("hidden_states") else 0
-    is_global = len({attention.shape for attention in attentions}) == 1 and len(attentions[0]) == batch_size
+    attentions: tuple[torch.Tensor, ...] = tuple(outputs.get("attentions") or ())
+    shapes = {attention.shape for attention in attentions}
+    # Attention within windows has as many rows as there are windows in the batch.
+    is_global = len(shapes) == 1 and len(attentions[0]) == len(outputs.hidden_states[0])
     if not is_global or attentions[0].shape[-1] != attentions[0].shape[-2]:
         raise ValueError(
             f"{type(model).__name__} does not attend to all patches in every layer, so there is no attention to "
             "follow; use 'grad_cam'."
         )
-    return tuple(attentions)
+    return attentions
 
 
 def _logit_of(outputs: Any, class_ids: Sequence[int] | None) -> torch.Tensor:
@@ -214,13 +215,13 @@ def _token_map(
 
 
 def _patches(tokens: torch.Tensor, model: PreTrainedModel, pixel_values: torch.Tensor) -> torch.Tensor:
-    """Numbers of tokens `(batch, tokens)` in their places `(batch, rows, columns)`, without class tokens."""
+    """Tokens `(batch, tokens, ...)` in their places `(batch, rows, columns, ...)`, without class tokens."""
     patch_size = getattr(model.config, "patch_size", None)
     if patch_size is None:
         raise ValueError(f"{type(model).__name__} has no patch_size, so its tokens have no known place.")
-    sides = (patch_size, patch_size) if isinstance(patch_size, int) else tuple(patch_size)
+    patch_height, patch_width = (patch_size, patch_size) if isinstance(patch_size, int) else patch_size
     # A partial patch at the edge counts.
-    rows, columns = -(-pixel_values.shape[2] // sides[0]), -(-pixel_values.shape[3] // sides[1])
+    rows, columns = -(-pixel_values.shape[2] // patch_height), -(-pixel_values.shape[3] // patch_width)
     while rows * columns > tokens.shape[1]:  # hierarchical networks merge patches, two by two
         rows, columns = -(-rows // 2), -(-columns // 2)
     return tokens[:, tokens.shape[1] - rows * columns :].unflatten(1, (rows, columns))

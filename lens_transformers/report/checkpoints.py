@@ -4,7 +4,7 @@ import importlib.metadata
 import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import yaml
@@ -66,52 +66,74 @@ def evaluate_checkpoint(checkpoint: str | Path, source: str | None = None, split
         ValueError: If the checkpoint is of no kind that is known, nothing says on what to evaluate it, or the data do
             not fit it.
     """
-    config = AutoConfig.from_pretrained(checkpoint)
-    results = _results_of(checkpoint, config)
+    results = _results_of(checkpoint)
     task: Task = results["task"]
-    recorded = results["data"]
-    results["trained_on"] = dataset_name(results) if recorded.get("source") else None
-    is_recorded = source is None or _same(source, recorded.get("source")) and split == recorded.get("split")
-    if source is None:
-        if not recorded.get("source"):
-            raise ValueError(f"{checkpoint} does not say on what it was tested: name the data with --dataset.")
-        source = recorded["source"]
-    if is_recorded and recorded.get("split") not in (None, "test"):
-        test = load_lensing_dataset(recorded["split"], split="all", task=task)
-    else:
-        test = load_lensing_dataset(source, split=split, task=task)
-    if is_recorded and recorded.get("num_test"):
-        test = test.select(range(min(recorded["num_test"], len(test))))
-    train = _training_split(source, task)
-    if task == "classification" and is_recorded and train is not None:
-        test = _resized(test, train.features["image"].shape[1:])
-    if not is_recorded:
-        del results["rows"][1:]
-        results["data"] = {"source": source, "split": split, "num_train": recorded.get("num_train")}
-        if (simulation := _simulation_of(source)) is not None:
-            results["data"]["preset"] = simulation.name
-    results["data"]["num_test"] = len(test)
-
-    evaluation = Evaluation(str(checkpoint), results, simulation=_simulation_of(source))
-    if (state := Path(checkpoint) / "trainer_state.json").is_file():
-        log = json.loads(state.read_text(encoding="utf-8"))["log_history"]
-        if any("loss" in entry for entry in log):
-            evaluation.figures["training_curves"] = plot_training_curves(log)
+    images = _load(checkpoint, results, source, split)
+    evaluation = Evaluation(str(checkpoint), results, simulation=images.simulation)
     model = _MODELS[task].from_pretrained(checkpoint).eval()
     model.to(torch.accelerator.current_accelerator(check_available=True) or "cpu")
     results["model"].setdefault("parameters", model.num_parameters())
     image_processor = AutoImageProcessor.from_pretrained(checkpoint)
     if task == "classification":
-        evaluate_classifier(evaluation, model, image_processor, test, train, was_trained_on=is_recorded)
+        evaluate_classifier(
+            evaluation, model, image_processor, images.test, images.train, was_trained_on=images.are_own
+        )
     elif task == "super_resolution":
-        evaluate_super_resolution(evaluation, model, image_processor, test, train)
+        evaluate_super_resolution(evaluation, model, image_processor, images.test, images.train)
     else:
-        evaluate_autoencoder(evaluation, model, image_processor, test)
+        evaluate_autoencoder(evaluation, model, image_processor, images.test)
+    if (state := Path(checkpoint) / "trainer_state.json").is_file():
+        log = json.loads(state.read_text(encoding="utf-8"))["log_history"]
+        if any("loss" in entry for entry in log):
+            evaluation.figures["training_curves"] = plot_training_curves(log)
     return evaluation
 
 
-def _results_of(checkpoint: str | Path, config: Any) -> dict[str, Any]:
+class _Images(NamedTuple):
+    """What a checkpoint is evaluated on, the training split beside it, and whether training used just these."""
+
+    test: Dataset
+    train: Dataset | None
+    are_own: bool
+    simulation: LensSimulationConfig | None
+
+
+def _load(checkpoint: str | Path, results: dict[str, Any], source: str | None, split: str) -> _Images:
+    """Loads the images, and says in `results` which they are."""
+    task, own = results["task"], results["data"]
+    results["trained_on"] = dataset_name(results) if own.get("source") else None
+    if source is None and not own.get("source"):
+        raise ValueError(f"{checkpoint} does not say on what it was tested: name the data with --dataset.")
+    if source is None or (_same(source, own.get("source")) and split == own.get("split")):
+        return _load_own(results)
+    simulation = _simulation_of(source)
+    test = load_lensing_dataset(source, split=split, task=task)
+    results["rows"] = results["rows"][:1]
+    results["data"] = {"source": source, "split": split, "num_train": own.get("num_train"), "num_test": len(test)}
+    if simulation is not None:
+        results["data"]["preset"] = simulation.name
+    return _Images(test, _training_split(source, task), False, simulation)
+
+
+def _load_own(results: dict[str, Any]) -> _Images:
+    """The images that the run was tested on, as it was tested on them."""
+    task, own = results["task"], results["data"]
+    train = _training_split(own["source"], task)
+    if own.get("split") in (None, "test"):
+        test, simulation = load_lensing_dataset(own["source"], split="test", task=task), _simulation_of(own["source"])
+    else:
+        # Images of another source, which a classifier sees in the size that it was trained on.
+        test, simulation = load_lensing_dataset(own["split"], split="all", task=task), None
+        if task == "classification" and train is not None:
+            test = _resized(test, train.features["image"].shape[1:])
+    own["split"] = own.get("split") or "test"
+    own["num_test"] = min(own.get("num_test") or len(test), len(test))
+    return _Images(test.select(range(own["num_test"])), train, True, simulation)
+
+
+def _results_of(checkpoint: str | Path) -> dict[str, Any]:
     """What training left, or the same with nothing in it; the task and the name of the network are there."""
+    config = AutoConfig.from_pretrained(checkpoint)
     if (Path(checkpoint) / "results.json").is_file():
         results = read_results(checkpoint)
     else:

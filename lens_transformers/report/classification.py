@@ -24,9 +24,9 @@ from .evaluated import NUM_WORST, Evaluation, Table, embed, parameter_figures, w
 
 
 # So many images are enough for these, and pixels of a linear model are many numbers.
-_MAX_TRAIN_IMAGES = 2000
+_MAX_TRAIN_IMAGES = 1000
 _MAX_BASELINE_IMAGES = 4000
-_MAX_EMBEDDED = 1500
+_MAX_EMBEDDED = 1000
 _NUM_PLANTED = 200
 _NUM_SHOWN = 4
 
@@ -87,7 +87,7 @@ def evaluate_classifier(
 
 def _probabilities(classify: LensClassification, dataset: Dataset) -> np.ndarray:
     """Float64 probabilities `(images, classes)` in the order of `LABEL_NAMES`."""
-    answer = classify(dataset)
+    answer = classify(dataset.select_columns("image"))
     if sorted(answer.class_names) != sorted(LABEL_NAMES):
         raise ValueError(
             f"The classes of the checkpoint are {', '.join(answer.class_names)}, those of the data "
@@ -125,13 +125,12 @@ def _explain(evaluation: Evaluation, model: Any, image_processor: Any, test: Dat
     planted = plant_subhalos(config, _NUM_PLANTED)
     maps, refused = _maps(model, image_processor, planted.images, np.full(_NUM_PLANTED, CDM))
     said = LensClassification(model, image_processor)(planted.images).labels
-    shown = slice(_NUM_SHOWN)
     evaluation.figures["planted_subhalos"] = plot_attention_maps(
-        planted.images[shown],
-        {name: values[shown] for name, values in maps.items()},
-        [f"said {name}" for name in said[shown]],
+        planted.images[:_NUM_SHOWN],
+        {name: values[:_NUM_SHOWN] for name, values in maps.items()},
+        [f"said {name}" for name in said[:_NUM_SHOWN]],
         planted.pixel_scale_arcsec,
-        planted.positions[shown, None],
+        planted.positions[:_NUM_SHOWN, None],
     )
     pointers = {**maps, "brightest pixel of the image": planted.images.mean(axis=1)}
     rows = {name: pointing_row(values, planted) for name, values in pointers.items()}

@@ -108,15 +108,17 @@ def parameter_figures(
     dataset: Dataset, scores: np.ndarray, score_label: str, chance: float | None = None
 ) -> dict[str, Figure]:
     """The scores against the parameters that tell most, of those that the set has and that differ between images."""
-    columns = parameters_of(dataset)
     figures = {}
-    for name in _TELLING:
-        known = columns.get(name, np.array([np.nan]))
-        known = known[np.isfinite(known)]
-        if len(known) > NUM_WORST and known.min() < known.max() and len(figures) < _MAX_PARAMETERS:
-            figure = plot_score_against_parameter(columns[name], scores, name, score_label, chance=chance)
-            figures[f"score_against_{name}"] = figure
-    return figures
+    for name, values in parameters_of(dataset).items():
+        known = np.flatnonzero(np.isfinite(values))
+        if name not in _TELLING or len(np.unique(values[known])) < 2:
+            continue
+        label = score_label
+        if "label" in dataset.features and len(classes := np.unique(dataset["label"][known])) == 1:
+            label = f"{score_label}, {dataset.features['label'].int2str(int(classes[0]))}"
+        figures[name] = plot_score_against_parameter(values, scores, name, label, chance=chance)
+    most_telling = [name for name in _TELLING if name in figures][:_MAX_PARAMETERS]
+    return {f"score_against_{name}": figures[name] for name in most_telling}
 
 
 def worst_table(dataset: Dataset, worst: np.ndarray, columns: dict[str, Any]) -> Table:

@@ -16,7 +16,7 @@ from .evaluated import NUM_WORST, Evaluation, embed, parameter_figures, worst_ta
 MASK_RATIOS = (0.5, 0.75, 0.9)
 # Harmonic interpolation solves a system of equations an image.
 _MAX_IMAGES = 256
-_MAX_EMBEDDED = 1500
+_MAX_EMBEDDED = 1000
 _BATCH_SIZE = 64
 _NUM_SHOWN = 4
 

@@ -50,8 +50,9 @@ def evaluate_super_resolution(
         ("super_resolution", np.arange(min(_NUM_SHOWN, len(low)))),
         ("worst", worst[:_NUM_WORST_SHOWN]),
     ):
-        panels = (images[rows] for images in (low, bicubic, sharp, target))
-        figures[name] = plot_super_resolution(*panels, pixel_scale=evaluation.pixel_scale)
+        figures[name] = plot_super_resolution(
+            low[rows], bicubic[rows], sharp[rows], target[rows], pixel_scale=evaluation.pixel_scale
+        )
     figures["residual_power"] = plot_residual_power(
         {"network": sharp, "bicubic": bicubic}, target, pixel_scale=evaluation.pixel_scale
     )

@@ -60,7 +60,8 @@ def plot_embedding(
     # All classes in one call and in random order: the class that is drawn last would hide the others.
     order = np.random.default_rng(seed).permutation(len(points))
     colours = np.array([PALETTE[index % len(PALETTE)] for index in range(len(names))])
-    ax.scatter(*points[order].T, c=colours[ids[order]], s=9, alpha=0.7, linewidths=0, rasterized=True)
+    x, y = points[order].T
+    ax.scatter(x, y, c=colours[ids[order]], s=9, alpha=0.7, linewidths=0, rasterized=True)
     frame(ax, *axis_labels)
     ax.set_title(f"{len(points):,} images", fontsize=10, loc="left")
     if labels is not None:

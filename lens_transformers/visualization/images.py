@@ -140,7 +140,7 @@ def plot_attention_maps(
     maps: Mapping[str, Any],
     titles: Sequence[str] | None = None,
     pixel_scale: float | None = None,
-    positions: Sequence[Any] | None = None,
+    positions: Sequence[Any] | np.ndarray | None = None,
 ) -> Figure:
     """A row an image: the image, then what each map points at, laid over it.
 
@@ -157,14 +157,14 @@ def plot_attention_maps(
         ValueError: If the maps, titles or positions are not one an image, or a map is not finite.
     """
     planes = _planes(images, "images")
-    for name, values in {"titles": titles, "positions": positions}.items():
-        if values is not None and len(values) != len(planes):
-            raise ValueError(f"{name} has {len(values)} entries for {len(planes)} images; give one an image.")
-    overlays = {name: _array(values) for name, values in maps.items()}
-    for name, values in overlays.items():
-        if values.ndim != 3 or len(values) != len(planes) or not np.isfinite(values).all():
+    for name, given in (("titles", titles), ("positions", positions)):
+        if given is not None and len(given) != len(planes):
+            raise ValueError(f"{name} has {len(given)} entries for {len(planes)} images; give one an image.")
+    overlays = {name: _array(numbers) for name, numbers in maps.items()}
+    for name, overlay in overlays.items():
+        if overlay.ndim != 3 or len(overlay) != len(planes) or not np.isfinite(overlay).all():
             raise ValueError(
-                f"The map {name!r} has shape {values.shape}; it must be (batch, rows, columns) for {len(planes)} "
+                f"The map {name!r} has shape {overlay.shape}; it must be (batch, rows, columns) for {len(planes)} "
                 "images, of finite numbers."
             )
     figure, axes = _panels(len(planes), 1 + len(overlays))
@@ -174,10 +174,10 @@ def plot_attention_maps(
         show_image(row[0], plane, scale, pixel_scale=pixel_scale)
         if titles is not None:
             row[0].annotate(titles[index], (0.04, 0.96), xycoords="axes fraction", va="top", color="white", fontsize=8)
-        for ax, values in zip(row[1:], overlays.values(), strict=True):
+        for ax, overlay in zip(row[1:], overlays.values(), strict=True):
             shown = show_image(ax, plane, scale, SKY_COLOURS, pixel_scale)
             ax.imshow(
-                values[index],
+                overlay[index],
                 cmap=OVERLAY_COLOURS,
                 origin="lower",
                 extent=shown.get_extent(),

@@ -9,7 +9,7 @@ from .style import MUTED, PALETTE, axes_for, figure_of, frame
 
 
 # What a parameter's name ends in → its unit on an axis.
-_UNITS = {"arcsec": "arcsec", "msun": r"$M_\odot$", "rad": "rad", "ev": "eV", "s": "s", "mag": "mag"}
+_UNITS = {"arcsec": "arcsec", "msun": "M☉", "rad": "rad", "ev": "eV", "s": "s", "mag": "mag"}
 # A parameter that spans more than this factor is drawn logarithmically.
 _LOG_FROM = 20
 
@@ -58,7 +58,8 @@ def plot_score_against_parameter(
         ax.axhline(chance, color=MUTED, linewidth=1, linestyle=(0, (4, 4)))
         ax.annotate("chance", (1, chance), xycoords=("axes fraction", "data"), ha="right", va="bottom", color=MUTED)
     frame(ax, parameter_label(parameter), score_label)
-    if bins.low.min() > 0 and bins.high.max() > _LOG_FROM * bins.low.min():
+    spans_decades = bins.high.max() > _LOG_FROM * bins.low.min()
+    if bins.low.min() > 0 and (spans_decades or parameter.endswith("_msun")):
         ax.set_xscale("log")
     if np.asarray(scores).dtype == bool:
         ax.set_ylim(-0.02, 1.02)
@@ -70,9 +71,11 @@ def plot_score_against_parameter(
 
 def parameter_label(name: str) -> str:
     """A parameter's name in words, with its unit: `subhalo_mass_msun` → `subhalo mass [M☉]`."""
+    if name.startswith("num_"):
+        return f"number of {name.removeprefix('num_').replace('_', ' ')}"
     words, _, unit = name.rpartition("_")
     if unit not in _UNITS or not words:
         return name.replace("_", " ")
     if words.endswith("_log10"):
-        return rf"log$_{{10}}$ {words.removesuffix('_log10').replace('_', ' ')} [{_UNITS[unit]}]"
+        return f"log10 {words.removesuffix('_log10').replace('_', ' ')} [{_UNITS[unit]}]"
     return f"{words.replace('_', ' ')} [{_UNITS[unit]}]"
