@@ -87,4 +87,5 @@ def wilson_interval(successes, total) -> tuple[np.ndarray, np.ndarray]:
     centre = (fraction + _Z_95**2 / (2 * total)) / (1 + _Z_95**2 / total)
     spread = np.sqrt(fraction * (1 - fraction) / total + _Z_95**2 / (4 * total**2))
     half = _Z_95 / (1 + _Z_95**2 / total) * spread
-    return np.clip(centre - half, 0, 1), np.clip(centre + half, 0, 1)
+    # Rounding must not put the fraction outside of its interval.
+    return np.clip(centre - half, 0, fraction), np.clip(centre + half, fraction, 1)

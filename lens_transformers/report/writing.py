@@ -66,8 +66,17 @@ def write_report(
     text = json.dumps(_plain(without_paths(record)), indent=2, allow_nan=False)
     write_text_atomically(output.with_suffix(".json"), text + "\n")
     if figures is not None:
-        _save_figures(evaluations, Path(figures))
+        save_figures(evaluations, Path(figures))
     return page
+
+
+def save_figures(evaluations: Sequence[Evaluation], folder: Path) -> None:
+    """Writes the figures of each evaluation into a folder of its title, as PDFs."""
+    for evaluation in evaluations:
+        name = re.sub(r"\W+", "_", evaluation.title).strip("_")
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for figure_name, figure in evaluation.figures.items():
+            save_figure(figure, folder / name / f"{figure_name}.pdf")
 
 
 def _checked(words: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,11 +127,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _save_figures(evaluations: Sequence[Evaluation], folder: Path) -> None:
-    for evaluation in evaluations:
-        name = re.sub(r"\W+", "_", evaluation.title).strip("_")
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        for figure_name, figure in evaluation.figures.items():
-            save_figure(figure, folder / name / f"{figure_name}.pdf")
