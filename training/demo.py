@@ -72,7 +72,7 @@ def main() -> None:
     runs = [step.output for step in steps if (step.output / "results.json").is_file()]
     page = root / "report.html"
     command = [sys.executable, "-m", "lens_transformers.evaluation", "report", *map(str, runs), "--output", str(page)]
-    command += ["--title", "lens_transformers demo", "--words", str(root / "summary.json")]
+    command += ["--title", "lens_transformers demo", "--words", str(root / "summary.json"), "--brief"]
     run(
         Step("One page about all of it", page, command), f"{len(steps) + 1}/{len(steps) + 1}", time.monotonic() - start
     )

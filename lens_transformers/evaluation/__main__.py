@@ -34,6 +34,7 @@ def _report(options: argparse.Namespace) -> int:
         split=options.split,
         title=options.title,
         words=_read_words(options.words) if options.words else None,
+        brief=options.brief,
         figures=options.figures,
     )
     print(f"Wrote {page} and {page.with_suffix('.json').name}.")
@@ -64,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--output", type=Path, required=True, help="HTML file to write")
     command.add_argument("--title", default="Lens report", help="title of the page")
     command.add_argument("--words", type=Path, help="JSON file with headline, highlights and next commands")
+    command.add_argument("--brief", action="store_true", help="describe only the first of each table in full")
     command.add_argument("--figures", type=Path, help="folder to write every figure into as well, as a PDF")
     command.set_defaults(run=_report)
     return parser

@@ -4,7 +4,7 @@ import importlib.metadata
 import json
 import logging
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import yaml
@@ -25,7 +25,7 @@ from ..models.lens_mae import LensMAEImageProcessor
 from ..simulation import PRESETS, LensSimulationConfig, get_preset
 from ..visualization import plot_training_curves
 from .classification import evaluate_classifier
-from .evaluated import Evaluation
+from .evaluated import Evaluation, Images
 from .reconstruction import evaluate_autoencoder
 from .super_resolution import evaluate_super_resolution
 
@@ -48,7 +48,9 @@ _TASKS: dict[str, Task] = {
 _PACKAGES = ("torch", "transformers", "datasets", "numpy")
 
 
-def evaluate_checkpoint(checkpoint: str | Path, source: str | None = None, split: str = "test") -> Evaluation:
+def evaluate_checkpoint(
+    checkpoint: str | Path, source: str | None = None, split: str = "test", *, in_full: bool = True
+) -> Evaluation:
     """Evaluates a checkpoint of any of the three kinds.
 
     Baselines are those that training measured, where it is evaluated on the images that it was tested on; elsewhere
@@ -60,6 +62,7 @@ def evaluate_checkpoint(checkpoint: str | Path, source: str | None = None, split
         source: Images, as `load_lensing_dataset` takes them; by default those that the run was tested on, which its
             `results.json` names.
         split: Which of their splits.
+        in_full: Whether to look at single images, parameters, embeddings and explanations as well as at the numbers.
 
     Raises:
         FileNotFoundError: If a file or folder is missing.
@@ -75,13 +78,11 @@ def evaluate_checkpoint(checkpoint: str | Path, source: str | None = None, split
     results["model"].setdefault("parameters", model.num_parameters())
     image_processor = AutoImageProcessor.from_pretrained(checkpoint)
     if task == "classification":
-        evaluate_classifier(
-            evaluation, model, image_processor, images.test, images.train, was_trained_on=images.are_own
-        )
+        evaluate_classifier(evaluation, model, image_processor, images, in_full=in_full)
     elif task == "super_resolution":
-        evaluate_super_resolution(evaluation, model, image_processor, images.test, images.train)
+        evaluate_super_resolution(evaluation, model, image_processor, images, in_full=in_full)
     else:
-        evaluate_autoencoder(evaluation, model, image_processor, images.test)
+        evaluate_autoencoder(evaluation, model, image_processor, images, in_full=in_full)
     if (state := Path(checkpoint) / "trainer_state.json").is_file():
         log = json.loads(state.read_text(encoding="utf-8"))["log_history"]
         if any("loss" in entry for entry in log):
@@ -89,16 +90,13 @@ def evaluate_checkpoint(checkpoint: str | Path, source: str | None = None, split
     return evaluation
 
 
-class _Images(NamedTuple):
-    """What a checkpoint is evaluated on, the training split beside it, and whether training used just these."""
-
-    test: Dataset
-    train: Dataset | None
-    are_own: bool
-    simulation: LensSimulationConfig | None
+def group_of(checkpoint: str | Path, source: str | None = None) -> tuple[str | None, ...]:
+    """What checkpoints that stand in one table have in common: task, images, and the group that runs were given."""
+    results = _results_of(checkpoint)
+    return results["task"], source or results["data"].get("source"), results.get("group")
 
 
-def _load(checkpoint: str | Path, results: dict[str, Any], source: str | None, split: str) -> _Images:
+def _load(checkpoint: str | Path, results: dict[str, Any], source: str | None, split: str) -> Images:
     """Loads the images, and says in `results` which they are."""
     task, own = results["task"], results["data"]
     results["trained_on"] = dataset_name(results) if own.get("source") else None
@@ -112,10 +110,10 @@ def _load(checkpoint: str | Path, results: dict[str, Any], source: str | None, s
     results["data"] = {"source": source, "split": split, "num_train": own.get("num_train"), "num_test": len(test)}
     if simulation is not None:
         results["data"]["preset"] = simulation.name
-    return _Images(test, _training_split(source, task), False, simulation)
+    return Images(test, _training_split(source, task), False, simulation)
 
 
-def _load_own(results: dict[str, Any]) -> _Images:
+def _load_own(results: dict[str, Any]) -> Images:
     """The images that the run was tested on, as it was tested on them."""
     task, own = results["task"], results["data"]
     train = _training_split(own["source"], task)
@@ -128,7 +126,7 @@ def _load_own(results: dict[str, Any]) -> _Images:
             test = _resized(test, train.features["image"].shape[1:])
     own["split"] = own.get("split") or "test"
     own["num_test"] = min(own.get("num_test") or len(test), len(test))
-    return _Images(test.select(range(own["num_test"])), train, True, simulation)
+    return Images(test.select(range(own["num_test"])), train, True, simulation)
 
 
 def _results_of(checkpoint: str | Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from ..visualization import (
     plot_lenses,
     plot_roc,
 )
-from .evaluated import NUM_WORST, Evaluation, Table, embed, parameter_figures, worst_table
+from .evaluated import NUM_WORST, Evaluation, Images, Table, embed, parameter_figures, worst_table
 
 
 # So many images are enough for these, and pixels of a linear model are many numbers.
@@ -32,13 +32,7 @@ _NUM_SHOWN = 4
 
 
 def evaluate_classifier(
-    evaluation: Evaluation,
-    model: Any,
-    image_processor: Any,
-    test: Dataset,
-    train: Dataset | None,
-    *,
-    was_trained_on: bool,
+    evaluation: Evaluation, model: Any, image_processor: Any, images: Images, *, in_full: bool
 ) -> None:
     """Fills in an evaluation: its row and, where there are none, those of its baselines; figures and tables.
 
@@ -46,13 +40,13 @@ def evaluate_classifier(
         evaluation: What is filled in.
         model: The classifier.
         image_processor: Its image processor.
-        test: Images with labels.
-        train: The training split of the same source, if it has one.
-        was_trained_on: Whether that is what the classifier was trained on.
+        images: Images with labels.
+        in_full: Whether to look at single images, parameters, embeddings and explanations as well.
 
     Raises:
         ValueError: If the classifier has other classes than the data.
     """
+    test, train = images.test, images.train
     classify = LensClassification(model, image_processor)
     labels = np.asarray(test["label"][:])
     probabilities = _probabilities(classify, test)
@@ -71,13 +65,15 @@ def evaluate_classifier(
     evaluation.results["rows"] = [own, *baselines]
 
     learnt = None
-    if was_trained_on and train is not None:
+    if in_full and images.are_own and train is not None:
         few = train.select(range(min(_MAX_TRAIN_IMAGES, len(train))))
         learnt = np.asarray(few["label"][:]), _probabilities(classify, few)
     figures = evaluation.figures
     figures["roc"] = plot_roc(labels, probabilities, LABEL_NAMES, train=learnt)
     figures["confusion"] = plot_confusion(labels, predicted, LABEL_NAMES)
     figures["calibration"] = plot_calibration(labels, _calibrations(classify, probabilities), LABEL_NAMES)
+    if not in_full:
+        return
     figures |= parameter_figures(test, evaluation.scores, "accuracy", chance=1 / len(LABEL_NAMES))
     few = test.select(range(min(_MAX_EMBEDDED, len(test))))
     figures["embedding_map"] = plot_embedding(embed(model, image_processor, few), few["label"][:], LABEL_NAMES)

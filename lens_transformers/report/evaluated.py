@@ -1,7 +1,7 @@
 """What a page tells of one checkpoint that was evaluated on one data set."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +28,22 @@ _TELLING = (
 _ABSENT_AT_ZERO = ("subhalo_mass_msun", "num_subhalos", "vortex_mass_msun")
 _MAX_PARAMETERS = 4
 NUM_WORST = 10
+
+
+class Images(NamedTuple):
+    """What a checkpoint is evaluated on.
+
+    Attributes:
+        test: The images.
+        train: The training split of the same source, if it has one.
+        are_own: Whether the checkpoint was trained on `train` and tested on `test`.
+        simulation: What simulated them, where that is known.
+    """
+
+    test: Dataset
+    train: Dataset | None
+    are_own: bool
+    simulation: LensSimulationConfig | None
 
 
 @dataclass

@@ -10,7 +10,7 @@ from ..data import LABEL_NAMES
 from ..evaluation import ReconstructionMetric, reconstruction_rows
 from ..evaluation.explanation import explain
 from ..visualization import plot_attention_maps, plot_embedding, plot_lenses, plot_reconstructions
-from .evaluated import NUM_WORST, Evaluation, embed, parameter_figures, worst_table
+from .evaluated import NUM_WORST, Evaluation, Images, embed, parameter_figures, worst_table
 
 
 MASK_RATIOS = (0.5, 0.75, 0.9)
@@ -21,7 +21,9 @@ _BATCH_SIZE = 64
 _NUM_SHOWN = 4
 
 
-def evaluate_autoencoder(evaluation: Evaluation, model: Any, image_processor: Any, test: Dataset) -> None:
+def evaluate_autoencoder(
+    evaluation: Evaluation, model: Any, image_processor: Any, images: Images, *, in_full: bool
+) -> None:
     """Fills in an evaluation: its row and those of its baselines at each mask ratio; figures and tables.
 
     The baselines are measured anew: they must see the same blocks hidden as the network.
@@ -30,41 +32,45 @@ def evaluate_autoencoder(evaluation: Evaluation, model: Any, image_processor: An
         evaluation: What is filled in.
         model: A `LensMAEForPreTraining`.
         image_processor: Its image processor.
-        test: Images.
+        images: Images.
+        in_full: Whether to look at single images, parameters, embeddings and attention as well.
     """
+    test = images.test
     few = test.select(range(min(_MAX_IMAGES, len(test))))
     split = evaluation.results["data"]["split"]
     evaluation.results["data"]["num_test"] = len(few)
     rows: dict[str, dict[str, Any]] = {}
     for ratio in MASK_RATIOS:
-        images, masks, painted = reconstruct(model, image_processor, few, ratio)
-        metric = ReconstructionMetric().compute(predictions=painted, references=images, masks=masks)
+        flux, masks, painted = reconstruct(model, image_processor, few, ratio)
+        metric = ReconstructionMetric().compute(predictions=painted, references=flux, masks=masks)
         own = {"name": evaluation.results["model"]["name"], "split": split, **metric}
-        for row in (own, *reconstruction_rows(images, masks, split)):
+        for row in (own, *reconstruction_rows(flux, masks, split)):
             merged = rows.setdefault(row["name"], {"name": row["name"], "split": split})
             merged[f"masked_mse_{ratio:g}"] = row["masked_mse"]
         if ratio == model.config.mask_ratio or not len(evaluation.scores):
-            squares = ((painted - images) ** 2).mean(axis=1)
+            squares = ((painted - flux) ** 2).mean(axis=1)
             errors = squares.sum(axis=(1, 2), where=masks) / masks.sum(axis=(1, 2))
             evaluation.scores, evaluation.score_name = errors, f"masked MSE at {ratio:g}"
             shown = slice(_NUM_SHOWN)
             evaluation.figures["reconstructions"] = plot_reconstructions(
-                images[shown], masks[shown], painted[shown], evaluation.pixel_scale
+                flux[shown], masks[shown], painted[shown], evaluation.pixel_scale
             )
-            worst = np.argsort(-errors, kind="stable")[:NUM_WORST]
     evaluation.results["rows"] = list(rows.values())
+    if not in_full:
+        return
 
     figures = evaluation.figures
     embedded = test.select(range(min(_MAX_EMBEDDED, len(test))))
     labels = embedded["label"][:] if "label" in embedded.column_names else None
     figures["embedding_map"] = plot_embedding(embed(model, image_processor, embedded), labels, LABEL_NAMES)
-    images = few.select(range(min(_NUM_SHOWN, len(few))))["image"][:]
-    pixel_values = image_processor(list(images), return_tensors="pt").pixel_values
+    first = few.select(range(min(_NUM_SHOWN, len(few))))["image"][:]
+    pixel_values = image_processor(list(first), return_tensors="pt").pixel_values
     rollout = explain(model.base_model, pixel_values, "attention_rollout")
     figures["attention_maps"] = plot_attention_maps(
-        images, {"attention rollout": rollout}, pixel_scale=evaluation.pixel_scale
+        first, {"attention rollout": rollout}, pixel_scale=evaluation.pixel_scale
     )
     figures |= parameter_figures(few, evaluation.scores, evaluation.score_name)
+    worst = np.argsort(-evaluation.scores, kind="stable")[:NUM_WORST]
     titles = [f"{evaluation.scores[index]:.2e}" for index in worst]
     figures["worst_ten"] = plot_lenses(few.select(worst)["image"][:], titles, evaluation.pixel_scale)
     evaluation.tables.append(worst_table(few, worst, {evaluation.score_name: evaluation.scores[worst].tolist()}))

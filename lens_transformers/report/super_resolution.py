@@ -3,12 +3,12 @@
 from typing import Any
 
 import numpy as np
-from datasets import Dataset
+from matplotlib.figure import Figure
 
 from ..evaluation import SuperResolutionMetric, bicubic_upsample, upsampling_rows
 from ..pipelines import LensSuperResolution
 from ..visualization import plot_residual_power, plot_super_resolution
-from .evaluated import NUM_WORST, Evaluation, parameter_figures, worst_table
+from .evaluated import NUM_WORST, Evaluation, Images, parameter_figures, worst_table
 
 
 _NUM_FILTER_PAIRS = 600
@@ -17,7 +17,7 @@ _NUM_WORST_SHOWN = 5
 
 
 def evaluate_super_resolution(
-    evaluation: Evaluation, model: Any, image_processor: Any, test: Dataset, train: Dataset | None
+    evaluation: Evaluation, model: Any, image_processor: Any, images: Images, *, in_full: bool
 ) -> None:
     """Fills in an evaluation: its row and, where there are none, those of its baselines; figures and tables.
 
@@ -25,9 +25,10 @@ def evaluate_super_resolution(
         evaluation: What is filled in.
         model: The network.
         image_processor: Its image processor.
-        test: Pairs of `image` and `target`.
-        train: The training split of the same source, if it has one.
+        images: Pairs of `image` and `target`.
+        in_full: Whether to look at the worst pairs and at parameters as well.
     """
+    test, train = images.test, images.train
     low, target = test["image"][:], test["target"][:]
     sharp = LensSuperResolution(model, image_processor)(low)
     upscale = target.shape[-1] // low.shape[-1]
@@ -44,17 +45,19 @@ def evaluate_super_resolution(
     # In units of a brightness range of one, as SuperResolutionMetric has it by default.
     evaluation.scores, evaluation.score_name = -10 * np.log10(np.maximum(errors, 1e-20)), "PSNR [dB]"
     bicubic = bicubic_upsample(low, upscale)
-    worst = np.argsort(evaluation.scores, kind="stable")[:NUM_WORST]
+
+    def panels(rows: np.ndarray) -> Figure:
+        scale = evaluation.pixel_scale
+        return plot_super_resolution(low[rows], bicubic[rows], sharp[rows], target[rows], pixel_scale=scale)
+
     figures = evaluation.figures
-    for name, rows in (
-        ("super_resolution", np.arange(min(_NUM_SHOWN, len(low)))),
-        ("worst", worst[:_NUM_WORST_SHOWN]),
-    ):
-        figures[name] = plot_super_resolution(
-            low[rows], bicubic[rows], sharp[rows], target[rows], pixel_scale=evaluation.pixel_scale
-        )
+    figures["super_resolution"] = panels(np.arange(min(_NUM_SHOWN, len(low))))
     figures["residual_power"] = plot_residual_power(
         {"network": sharp, "bicubic": bicubic}, target, pixel_scale=evaluation.pixel_scale
     )
+    if not in_full:
+        return
     figures |= parameter_figures(test, evaluation.scores, evaluation.score_name)
+    worst = np.argsort(evaluation.scores, kind="stable")[:NUM_WORST]
+    figures["worst"] = panels(worst[:_NUM_WORST_SHOWN])
     evaluation.tables.append(worst_table(test, worst, {"PSNR [dB]": evaluation.scores[worst].tolist()}))

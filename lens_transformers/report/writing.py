@@ -12,7 +12,7 @@ import numpy as np
 from ..hub.files import write_text_atomically
 from ..hub.results import without_paths
 from ..visualization import save_figure
-from .checkpoints import evaluate_checkpoint
+from .checkpoints import evaluate_checkpoint, group_of
 from .comparing import Comparison, compare_group
 from .evaluated import Evaluation
 from .page import render_page
@@ -26,6 +26,7 @@ def write_report(
     split: str = "test",
     title: str = "Lens report",
     words: Mapping[str, Any] | None = None,
+    brief: bool = False,
     figures: str | Path | None = None,
 ) -> Path:
     """Evaluates checkpoints and writes one page about them, and the same as JSON beside it.
@@ -41,6 +42,7 @@ def write_report(
         title: Title of the page.
         words: Any of `headline` (a string), `highlights` (objects with `label`, `value`, and optionally `detail` and
             `passed`: true, false or null) and `next` (commands to type next).
+        brief: Whether to describe only the first checkpoint of each table in full, and of the others the numbers.
         figures: Folder to write every figure into as well, as a PDF.
 
     Returns:
@@ -54,10 +56,13 @@ def write_report(
     if not output.parent.is_dir():
         raise FileNotFoundError(f"{output.parent} is not a folder; create it before {output.name} is written there.")
     words = _checked(words or {})
-    evaluations = [evaluate_checkpoint(checkpoint, source, split) for checkpoint in checkpoints]
-    groups = _groups(evaluations)
-    comparisons = [comparison for group in groups for comparison in compare_group(group)]
-    page = write_text_atomically(output, render_page(groups, comparisons, title, words))
+    groups: dict[tuple[str | None, ...], list[Evaluation]] = {}
+    for checkpoint in checkpoints:
+        group = groups.setdefault(group_of(checkpoint, source), [])
+        group.append(evaluate_checkpoint(checkpoint, source, split, in_full=not (brief and group)))
+    evaluations = [evaluation for group in groups.values() for evaluation in group]
+    comparisons = [comparison for group in groups.values() for comparison in compare_group(group)]
+    page = write_text_atomically(output, render_page(list(groups.values()), comparisons, title, words))
     record = {
         "title": title,
         "evaluations": [_record(evaluation) for evaluation in evaluations],
@@ -85,16 +90,6 @@ def _checked(words: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(tile, dict) or not {"label", "value"} <= tile.keys():
             raise ValueError(f"highlights[{index}] must be an object with label and value, got {tile!r}.")
     return {**words, "highlights": [{"detail": "", "passed": None} | tile for tile in highlights]}
-
-
-def _groups(evaluations: Sequence[Evaluation]) -> list[list[Evaluation]]:
-    """Evaluations of the same task, data and group together, in the order of the first of each."""
-    groups: dict[tuple[Any, ...], list[Evaluation]] = {}
-    for evaluation in evaluations:
-        results = evaluation.results
-        key = results["task"], results["data"].get("source"), results["data"]["split"], results.get("group")
-        groups.setdefault(key, []).append(evaluation)
-    return list(groups.values())
 
 
 def _record(evaluation: Evaluation) -> dict[str, Any]:
