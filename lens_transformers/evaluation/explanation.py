@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 
-__all__ = ["EXPLANATIONS", "attention_rollout", "explain", "grad_cam", "gradient_attention"]
+__all__ = ["EXPLANATIONS", "attention_rollout", "explain", "explain_by_all", "grad_cam", "gradient_attention"]
 
 
 def explain(
@@ -49,6 +49,31 @@ def explain(
         classes = None if class_ids is None else class_ids[batch]
         maps.append(EXPLANATIONS[method](model, pixel_values[batch], classes))
     return np.concatenate(maps)
+
+
+def explain_by_all(
+    model: PreTrainedModel, image_processor: Any, images: np.ndarray, class_ids: Sequence[int]
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Maps by every method that the network has.
+
+    Args:
+        model: The network.
+        image_processor: Its image processor.
+        images: `(batch, bands, height, width)`, in flux.
+        class_ids: The class of each image that is to be explained.
+
+    Returns:
+        Maps as `explain` gives them, by the method's name in words, and of each other method why there are none.
+    """
+    pixel_values = image_processor(list(images), return_tensors="pt").pixel_values
+    maps, refused = {}, []
+    for method in EXPLANATIONS:
+        name = method.replace("_", " ")
+        try:
+            maps[name] = explain(model, pixel_values, method, class_ids)
+        except ValueError as error:
+            refused.append(f"No {name}: {error}")
+    return maps, refused
 
 
 def attention_rollout(

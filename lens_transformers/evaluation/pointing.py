@@ -1,6 +1,7 @@
 """Do maps point at what is there? Subhalos are planted at known places, and the maps' peaks compared with them."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from ..simulation.scenes import CDM, draw_scene
 from .binning import wilson_interval
 
 
-__all__ = ["PlantedSubhalos", "plant_subhalos", "pointing_row"]
+__all__ = ["PlantedSubhalos", "plant_subhalos", "pointing_row", "pointing_rows"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,20 @@ def plant_subhalos(
     raise ValueError(
         f"Only {len(images)} of {num_draws * num_images} scenes of {config.name} have their subhalo on the ring."
     )
+
+
+def pointing_rows(
+    maps: Mapping[str, np.ndarray], planted: PlantedSubhalos, tolerance_arcsec: float = 0.4
+) -> list[dict[str, Any]]:
+    """A row a map with its name and the numbers of `pointing_row`, then one of the brightest pixel of each image.
+
+    Args:
+        maps: Maps `(images, height, width)` by name.
+        planted: What was planted.
+        tolerance_arcsec: Distance that counts as a hit.
+    """
+    pointers = {**maps, "brightest pixel of the image": planted.images.mean(axis=1)}
+    return [{"name": name, **pointing_row(found, planted, tolerance_arcsec)} for name, found in pointers.items()]
 
 
 def pointing_row(maps: np.ndarray, planted: PlantedSubhalos, tolerance_arcsec: float = 0.4) -> dict[str, Any]:

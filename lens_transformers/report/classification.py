@@ -7,8 +7,8 @@ from datasets import Dataset
 
 from ..data import LABEL_NAMES
 from ..evaluation import ClassificationMetric, pca_logistic_rows
-from ..evaluation.explanation import EXPLANATIONS, explain
-from ..evaluation.pointing import plant_subhalos, pointing_row
+from ..evaluation.explanation import explain_by_all
+from ..evaluation.pointing import plant_subhalos, pointing_rows
 from ..hub.results import in_words
 from ..pipelines import LensClassification
 from ..simulation.scenes import AXION, CDM, NO_SUB
@@ -107,11 +107,13 @@ def _calibrations(classify: LensClassification, probabilities: np.ndarray) -> di
 
 def _explain(evaluation: Evaluation, model: Any, image_processor: Any, test: Dataset, predicted: np.ndarray) -> None:
     """Maps of images of the set and, if its simulation is known, of subhalos in known places."""
-    # One of each class that the network finds, then more.
+    # The checkpoint may number the classes in another order.
+    ids = {name: class_id for class_id, name in model.config.id2label.items()}
+    # Two of each class that the network finds, as far as there is room.
     firsts = [np.flatnonzero(predicted == class_id)[:2] for class_id in (CDM, AXION, NO_SUB)]
     shown = np.concatenate(firsts)[:_NUM_SHOWN]
     images = np.stack([test[int(index)]["image"] for index in shown])
-    maps, refused = _maps(model, image_processor, images, predicted[shown])
+    maps, _ = explain_by_all(model, image_processor, images, [ids[LABEL_NAMES[label]] for label in predicted[shown]])
     titles = [f"said {LABEL_NAMES[class_id]}" for class_id in predicted[shown]]
     evaluation.figures["attention_maps"] = plot_attention_maps(images, maps, titles, evaluation.pixel_scale)
 
@@ -119,7 +121,7 @@ def _explain(evaluation: Evaluation, model: Any, image_processor: Any, test: Dat
     if config is None or config.substructure is None:
         return
     planted = plant_subhalos(config, _NUM_PLANTED)
-    maps, refused = _maps(model, image_processor, planted.images, np.full(_NUM_PLANTED, CDM))
+    maps, refused = explain_by_all(model, image_processor, planted.images, [ids["cdm"]] * _NUM_PLANTED)
     said = LensClassification(model, image_processor)(planted.images).labels
     evaluation.figures["planted_subhalos"] = plot_attention_maps(
         planted.images[:_NUM_SHOWN],
@@ -128,34 +130,18 @@ def _explain(evaluation: Evaluation, model: Any, image_processor: Any, test: Dat
         planted.pixel_scale_arcsec,
         planted.positions[:_NUM_SHOWN, None],
     )
-    pointers = {**maps, "brightest pixel of the image": planted.images.mean(axis=1)}
-    rows = {name: pointing_row(values, planted) for name, values in pointers.items()}
-    columns = list(next(iter(rows.values())))
+    rows = pointing_rows(maps, planted)
     evaluation.tables.append(
         Table(
             "Do the maps point at a planted subhalo?",
-            ["map", *map(in_words, columns)],
-            [[name, *row.values()] for name, row in rows.items()],
+            ["map", *map(in_words, list(rows[0])[1:])],
+            [list(row.values()) for row in rows],
             f"{_NUM_PLANTED} lenses of {config.name} with one subhalo of {planted.mass_msun.min():.1e} to "
             f"{planted.mass_msun.max():.1e} solar masses on the ring; the network says cdm of "
             f"{said.count('cdm') / len(said):.0%}. A hit is a peak within the tolerance; chance is the same maps' "
             f"score on the other images. {' '.join(refused)}".strip(),
         )
     )
-
-
-def _maps(
-    model: Any, image_processor: Any, images: np.ndarray, class_ids: np.ndarray
-) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Maps by name, and why there are no others."""
-    pixel_values = image_processor(list(images), return_tensors="pt").pixel_values
-    maps, refused = {}, []
-    for method in EXPLANATIONS:
-        try:
-            maps[in_words(method)] = explain(model, pixel_values, method, class_ids.tolist())
-        except ValueError as error:
-            refused.append(f"No {in_words(method)}: {error}")
-    return maps, refused
 
 
 def _add_worst(evaluation: Evaluation, test: Dataset, labels: np.ndarray, probabilities: np.ndarray) -> None:

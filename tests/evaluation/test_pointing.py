@@ -1,6 +1,9 @@
 import numpy as np
 import pytest
+from transformers import ResNetConfig, ResNetForImageClassification
 
+from lens_transformers import LensMAEImageProcessor
+from lens_transformers.evaluation.__main__ import main
 from lens_transformers.evaluation.pointing import PlantedSubhalos, plant_subhalos, pointing_row
 from lens_transformers.simulation import get_preset
 
@@ -62,3 +65,18 @@ def test_distances_are_in_arcsec_and_x_is_the_column():
 def test_maps_that_do_not_fit_the_images_are_refused():
     with pytest.raises(ValueError, match=r"maps must be \(2, 20, 20\), two or more; got \(2, 5, 5\)"):
         pointing_row(np.zeros((2, 5, 5)), planted_at([(0, 0), (1, 1)]))
+
+
+def test_the_command_prints_the_hit_rates_beside_chance_and_says_what_it_cannot_do(tmp_path, capsys):
+    sizes = {"embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1], "layer_type": "basic"}
+    config = ResNetConfig(num_channels=1, id2label={0: "no_sub", 1: "cdm", 2: "axion"}, **sizes)
+    ResNetForImageClassification(config).save_pretrained(tmp_path)
+    LensMAEImageProcessor().save_pretrained(tmp_path)
+    assert main(["explain", str(tmp_path), "--num_images", "4"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("4 lenses of lens_default with one subhalo on the ring, ")
+    assert [line.split("hit rate")[0].strip() for line in lines[2:4]] == ["grad cam", "brightest pixel of the image"]
+    assert all("chance 0." in line for line in lines[2:4])
+    assert lines[4].startswith("No attention rollout: ResNetForImageClassification does not attend")
+    assert main(["explain", str(tmp_path), "--class_name", "wdm"]) == 1
+    assert "--class_name must be one of no_sub, cdm, axion, got wdm." in capsys.readouterr().err
