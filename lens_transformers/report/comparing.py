@@ -3,30 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
+from ..evaluation.comparison import PairedDifference, paired_difference
 from .evaluated import Evaluation
-
-
-@dataclass(frozen=True)
-class PairedDifference:
-    """provisional."""
-
-    difference: float
-    low: float
-    high: float
-    p_value: float
-    num_images: int
-
-
-def paired_difference(a: np.ndarray, b: np.ndarray) -> PairedDifference:
-    """Provisional."""
-    d = a.astype(float) - b.astype(float)
-    half = 1.96 * d.std(ddof=1) / len(d) ** 0.5
-    from scipy.stats import norm
-
-    p = 2 * norm.sf(abs(d.mean()) / (half / 1.96)) if half > 0 else 1.0
-    return PairedDifference(float(d.mean()), float(d.mean() - half), float(d.mean() + half), float(p), len(d))
 
 
 @dataclass(frozen=True)
