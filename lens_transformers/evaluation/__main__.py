@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="command", dest="command")
     command = commands.add_parser("report", help="evaluate checkpoints, and write a page about them and its JSON")
-    command.add_argument("checkpoints", nargs="+", help="output folders of training runs, or names on the Hub")
+    command.add_argument("checkpoints", nargs="+", help="folders of training runs, Hub names, or predictions.parquet")
     command.add_argument("--dataset", help="images, as load_lensing_dataset takes them (default: each run's own)")
     command.add_argument("--split", default="test", help="which of their splits (default: test)")
     command.add_argument("--output", type=Path, required=True, help="HTML file to write")

@@ -2,7 +2,8 @@
 
 from .checkpoints import evaluate_checkpoint
 from .evaluated import Evaluation
+from .predictions import evaluate_predictions
 from .writing import write_report
 
 
-__all__ = ["Evaluation", "evaluate_checkpoint", "write_report"]
+__all__ = ["Evaluation", "evaluate_checkpoint", "evaluate_predictions", "write_report"]

@@ -1,6 +1,5 @@
 """From a checkpoint and a data set to an evaluation."""
 
-import importlib.metadata
 import json
 import logging
 from pathlib import Path
@@ -17,7 +16,6 @@ from transformers import (
     AutoModelForPreTraining,
 )
 
-from .. import __version__
 from ..data import load_lensing_dataset
 from ..data.tasks import Task
 from ..hub.results import dataset_name, read_results
@@ -28,6 +26,7 @@ from .classification import evaluate_classifier
 from .evaluated import Evaluation, Images
 from .reconstruction import evaluate_autoencoder
 from .super_resolution import evaluate_super_resolution
+from .versions import versions
 
 
 logger = logging.getLogger(__name__)
@@ -45,7 +44,6 @@ _TASKS: dict[str, Task] = {
     "ForSuperResolution": "super_resolution",
     "ForImageSuperResolution": "super_resolution",
 }
-_PACKAGES = ("torch", "transformers", "datasets", "numpy")
 
 
 def evaluate_checkpoint(
@@ -138,8 +136,7 @@ def _results_of(checkpoint: str | Path) -> dict[str, Any]:
         results = {"task": _task_of(checkpoint, config), "model": {}, "data": {}, "training": {}, "rows": []}
     results.setdefault("title", Path(checkpoint).resolve().name if Path(checkpoint).exists() else str(checkpoint))
     results["model"]["name"] = results["rows"][0]["name"] if results["rows"] else config.model_type
-    versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    results["versions"] = {"lens_transformers": __version__, **versions}
+    results["versions"] = versions()
     return results
 
 

@@ -4,9 +4,11 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset
+from scipy.special import softmax
 
 from ..data import LABEL_NAMES
 from ..evaluation import ClassificationMetric, pca_logistic_rows
+from ..evaluation.calibration import expected_calibration_error
 from ..evaluation.explanation import explain_by_all
 from ..evaluation.pointing import plant_subhalos, pointing_rows
 from ..hub.results import in_words
@@ -48,37 +50,84 @@ def evaluate_classifier(
     """
     test, train = images.test, images.train
     classify = LensClassification(model, image_processor)
-    labels = np.asarray(test["label"][:])
+    classify.temperature = 1.0  # the checkpoint's own is looked at beside
     probabilities = _probabilities(classify, test)
-    predicted = probabilities.argmax(axis=1)
-    evaluation.scores, evaluation.score_name = predicted == labels, "accuracy"
-
-    rows = evaluation.results["rows"]
-    metric = ClassificationMetric(LABEL_NAMES).compute(predictions=probabilities, references=labels)
-    own = {"name": evaluation.results["model"]["name"], "split": evaluation.results["data"]["split"], **metric}
-    baselines = rows[1:]
-    if not baselines and train is not None:
-        baselines = pca_logistic_rows(
-            train["image"][:], train["label"][:], test["image"][:], labels,
-            split=own["split"], max_train=_MAX_BASELINE_IMAGES,
-        )  # fmt: skip
-    evaluation.results["rows"] = [own, *baselines]
-
     learnt = None
     if in_full and images.are_own and train is not None:
         few = train.select(range(min(_MAX_TRAIN_IMAGES, len(train))))
         learnt = np.asarray(few["label"][:]), _probabilities(classify, few)
-    figures = evaluation.figures
-    figures["roc"] = plot_roc(labels, probabilities, LABEL_NAMES, train=learnt)
-    figures["confusion"] = plot_confusion(labels, predicted, LABEL_NAMES)
-    figures["calibration"] = plot_calibration(labels, _calibrations(classify, probabilities), LABEL_NAMES)
+    describe_answers(evaluation, test, probabilities, getattr(model.config, "temperature", 1.0), learnt)
+    rows = evaluation.results["rows"]
+    if len(rows) == 1 and train is not None:
+        rows += pca_logistic_rows(
+            train["image"][:],
+            train["label"][:],
+            test["image"][:],
+            test["label"][:],
+            split=rows[0]["split"],
+            max_train=_MAX_BASELINE_IMAGES,
+        )
     if not in_full:
         return
-    figures |= parameter_figures(test, evaluation.scores, "accuracy", chance=1 / len(LABEL_NAMES))
+    evaluation.figures |= parameter_figures(test, evaluation.scores, "accuracy", chance=1 / len(LABEL_NAMES))
     few = test.select(range(min(_MAX_EMBEDDED, len(test))))
-    figures["embedding_map"] = plot_embedding(embed(model, image_processor, few), few["label"][:], LABEL_NAMES)
-    _explain(evaluation, model, image_processor, test, predicted)
-    _add_worst(evaluation, test, labels, probabilities)
+    embeddings = embed(model, image_processor, few)
+    evaluation.figures["embedding_map"] = plot_embedding(embeddings, few["label"][:], LABEL_NAMES)
+    _explain(evaluation, model, image_processor, test, probabilities.argmax(axis=1))
+    worst = add_worst_answers(evaluation, test, probabilities)
+    titles = [f"{truth}, said {said} ({sure:.2f})" for _, truth, said, sure, *_ in worst.rows]
+    pictures = test.select([row[0] for row in worst.rows])["image"][:]
+    evaluation.figures["worst_ten"] = plot_lenses(pictures, titles, evaluation.pixel_scale)
+
+
+def describe_answers(
+    evaluation: Evaluation,
+    test: Dataset,
+    probabilities: np.ndarray,
+    temperature: float = 1.0,
+    learnt: tuple[np.ndarray, np.ndarray] | None = None,
+) -> None:
+    """Fills in what a classifier's answers say by themselves: its row, ROC, confusion and calibration.
+
+    Args:
+        evaluation: What is filled in.
+        test: Images with labels, or labels alone.
+        probabilities: `(images, classes)`, at a temperature of one.
+        temperature: The classifier's own, fitted to other images.
+        learnt: Labels and probabilities of images that it was trained on.
+    """
+    labels = np.asarray(test["label"][:])
+    predicted = probabilities.argmax(axis=1)
+    evaluation.scores, evaluation.score_name = predicted == labels, "accuracy"
+    results = evaluation.results
+    metric = ClassificationMetric(LABEL_NAMES).compute(predictions=probabilities, references=labels)
+    own = {"name": results["model"]["name"], "split": results["data"]["split"], **metric}
+    calibrations = {"as it is": probabilities}
+    if temperature != 1:
+        # Logits are the logarithms of probabilities, but for a number that softmax does not see.
+        logits = np.log(np.maximum(probabilities, np.finfo(float).tiny))
+        calibrated = softmax(logits / temperature, axis=1)
+        calibrations[f"temperature {temperature:.2f}"] = calibrated
+        own["ece_calibrated"] = expected_calibration_error(calibrated, labels)
+    results["rows"] = [own, *results["rows"][1:]]
+    evaluation.figures["roc"] = plot_roc(labels, probabilities, LABEL_NAMES, train=learnt)
+    evaluation.figures["confusion"] = plot_confusion(labels, predicted, LABEL_NAMES)
+    evaluation.figures["calibration"] = plot_calibration(labels, calibrations, LABEL_NAMES)
+
+
+def add_worst_answers(evaluation: Evaluation, test: Dataset, probabilities: np.ndarray) -> Table:
+    """Adds the table of the images whose own class was given the least probability, and returns it."""
+    labels = np.asarray(test["label"][:])
+    of_truth = probabilities[np.arange(len(labels)), labels]
+    worst = np.argsort(of_truth, kind="stable")[:NUM_WORST]
+    columns = {
+        "truth": [LABEL_NAMES[label] for label in labels[worst]],
+        "said": [LABEL_NAMES[label] for label in probabilities[worst].argmax(axis=1)],
+        "probability": probabilities[worst].max(axis=1).tolist(),
+    }
+    table = worst_table(test, worst, columns)
+    evaluation.tables.append(table)
+    return table
 
 
 def _probabilities(classify: LensClassification, dataset: Dataset) -> np.ndarray:
@@ -92,17 +141,6 @@ def _probabilities(classify: LensClassification, dataset: Dataset) -> np.ndarray
     order = [answer.class_names.index(name) for name in LABEL_NAMES]
     probabilities = answer.probabilities[:, order].astype(np.float64)
     return probabilities / probabilities.sum(axis=1, keepdims=True)
-
-
-def _calibrations(classify: LensClassification, probabilities: np.ndarray) -> dict[str, np.ndarray]:
-    """Probabilities with the checkpoint's temperature and, where it has one, without."""
-    temperature = classify.temperature
-    if temperature == 1:
-        return {"as trained": probabilities}
-    # Logits are the logarithms of probabilities, but for a number that softmax does not see.
-    logits = temperature * np.log(np.maximum(probabilities, np.finfo(float).tiny))
-    raw = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return {"as trained": raw / raw.sum(axis=1, keepdims=True), f"temperature {temperature:.2f}": probabilities}
 
 
 def _explain(evaluation: Evaluation, model: Any, image_processor: Any, test: Dataset, predicted: np.ndarray) -> None:
@@ -142,16 +180,3 @@ def _explain(evaluation: Evaluation, model: Any, image_processor: Any, test: Dat
             f"score on the other images. {' '.join(refused)}".strip(),
         )
     )
-
-
-def _add_worst(evaluation: Evaluation, test: Dataset, labels: np.ndarray, probabilities: np.ndarray) -> None:
-    of_truth = probabilities[np.arange(len(labels)), labels]
-    worst = np.argsort(of_truth, kind="stable")[:NUM_WORST]
-    truth = [LABEL_NAMES[class_id] for class_id in labels[worst]]
-    said = [LABEL_NAMES[class_id] for class_id in probabilities[worst].argmax(axis=1)]
-    sure = probabilities[worst].max(axis=1).tolist()
-    titles = [f"{is_}, said {was} ({p:.2f})" for is_, was, p in zip(truth, said, sure, strict=True)]
-    images = test.select(worst)["image"][:]
-    evaluation.figures["worst_ten"] = plot_lenses(images, titles, evaluation.pixel_scale)
-    columns = {"truth": truth, "said": said, "probability": sure}
-    evaluation.tables.append(worst_table(test, worst, columns))

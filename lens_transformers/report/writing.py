@@ -16,6 +16,7 @@ from .checkpoints import evaluate_checkpoint, group_of
 from .comparing import Comparison, compare_group
 from .evaluated import Evaluation
 from .page import render_page
+from .predictions import TABLE_SUFFIXES, evaluate_predictions
 
 
 def write_report(
@@ -35,7 +36,8 @@ def write_report(
     of them, image by image; runs whose `results.json` names a `group` stand together with that group only.
 
     Args:
-        checkpoints: Output folders of training runs, or names on the Hub, in the order in which they appear.
+        checkpoints: Output folders of training runs, names on the Hub, or tables of predictions (`.parquet`, `.csv`),
+            in the order in which they appear. Tables are taken to be of the same images in the same order.
         output: HTML file to write; the JSON has its name with another suffix.
         source: Images to evaluate all of them on; by default each on those that it was tested on.
         split: Which split of `source`.
@@ -58,8 +60,11 @@ def write_report(
     words = _checked(words or {})
     groups: dict[tuple[str | None, ...], list[Evaluation]] = {}
     for checkpoint in checkpoints:
-        group = groups.setdefault(group_of(checkpoint, source), [])
-        group.append(evaluate_checkpoint(checkpoint, source, split, in_full=not (brief and group)))
+        if str(checkpoint).endswith(TABLE_SUFFIXES):
+            groups.setdefault(("predictions",), []).append(evaluate_predictions(checkpoint))
+        else:
+            group = groups.setdefault(group_of(checkpoint, source), [])
+            group.append(evaluate_checkpoint(checkpoint, source, split, in_full=not (brief and group)))
     evaluations = [evaluation for group in groups.values() for evaluation in group]
     comparisons = [comparison for group in groups.values() for comparison in compare_group(group)]
     page = write_text_atomically(output, render_page(list(groups.values()), comparisons, title, words))

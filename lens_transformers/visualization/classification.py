@@ -125,8 +125,8 @@ def plot_calibration(
     for index, (name, rows) in enumerate(named.items()):
         ids, rows = _checked(labels, rows, class_names)
         confidence, is_right = rows.max(axis=1), rows.argmax(axis=1) == ids
-        # Half open on the left, as for the calibration error: a probability of one is in the last bin.
-        bins = np.clip(np.ceil(confidence * num_bins).astype(int) - 1, 0, num_bins - 1)
+        # Each bin without its lower edge, as for the calibration error.
+        bins = np.searchsorted(edges[1:-1], confidence)
         counts = np.bincount(bins, minlength=num_bins)
         filled = np.flatnonzero(counts)
         right = np.bincount(bins, weights=is_right, minlength=num_bins)[filled]

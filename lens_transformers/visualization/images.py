@@ -57,7 +57,8 @@ def plot_reconstructions(images, masks, reconstructions, pixel_scale: float | No
     Image and reconstruction of a row share one colour scale; residuals are symmetric around zero.
 
     Args:
-        images: Array (batch, bands, height, width), surface brightness. Of several bands the mean is shown.
+        images: Array (batch, bands, height, width), surface brightness, or a data set with a column `image`. Of
+            several bands the mean is shown.
         masks: Array (batch, height, width) or (batch, 1, height, width), one number a pixel: 1 where the pixel was
             hidden, 0 where it was seen.
         reconstructions: Array of the shape of `images`.
@@ -100,16 +101,17 @@ def plot_super_resolution(low, bicubic, prediction, target, pixel_scale: float |
     The four images of a row share one colour scale, and so do its two residuals, so that they compare by eye.
 
     Args:
-        low: Array (batch, bands, height, width), the low-resolution image. Of several bands the mean is shown.
+        low: Array (batch, bands, height, width), the low-resolution image, or a data set with a column `image`. Of
+            several bands the mean is shown.
         bicubic: Array (batch, bands, height × upscale, width × upscale).
         prediction: Array of the shape of `bicubic`, the model's output.
-        target: Array of the shape of `bicubic`, the truth.
+        target: Array of the shape of `bicubic`, the truth, or a data set with a column `target`.
         pixel_scale: Arcsec per pixel of the *target*; without it the axes count each image's own pixels.
 
     Raises:
         ValueError: If the shapes do not fit together.
     """
-    small, truth = _planes(low, "low"), _planes(target, "target")
+    small, truth = _planes(low, "low"), _planes(target, "target", column="target")
     upsampled, predicted = _planes(bicubic, "bicubic"), _planes(prediction, "prediction")
     _require_shape("bicubic", upsampled, "target", truth)
     _require_shape("prediction", predicted, "target", truth)
@@ -197,16 +199,14 @@ def plot_attention_maps(
 
 def _array(values: Any) -> np.ndarray:
     """Numbers as numpy; a tensor may live on any device and in bfloat16, which numpy does not know."""
-    if hasattr(values, "column_names"):
-        values = values.with_format("numpy")["image"][:]
     if hasattr(values, "detach"):
         values = values.detach().float().cpu()
     return np.asarray(values, dtype=float)
 
 
-def _planes(images: Any, name: str) -> np.ndarray:
-    """Images (batch, bands, height, width) as planes (batch, height, width), the mean over bands."""
-    array = _array(images)
+def _planes(images: Any, name: str, column: str = "image") -> np.ndarray:
+    """Images (batch, bands, height, width), of a data set its column, as planes (batch, height, width)."""
+    array = _array(images.with_format("numpy")[column][:] if hasattr(images, "column_names") else images)
     if array.ndim != 4 or 0 in array.shape:
         raise ValueError(
             f"{name} has shape {array.shape}; it must be (batch, bands, height, width) with none of them zero. "

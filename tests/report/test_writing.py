@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 import yaml
+from datasets import Dataset
 from matplotlib.figure import Figure
 from transformers import ResNetConfig, ResNetForImageClassification
 
@@ -18,7 +19,14 @@ from lens_transformers import (
 )
 from lens_transformers.data import LABEL_NAMES, simulate_dataset
 from lens_transformers.evaluation.__main__ import main
-from lens_transformers.report import classification, evaluate_checkpoint, super_resolution, write_report
+from lens_transformers.report import (
+    classification,
+    evaluate_checkpoint,
+    evaluate_predictions,
+    super_resolution,
+    write_report,
+)
+from lens_transformers.report.classification import describe_answers
 from lens_transformers.report.evaluated import Evaluation
 from lens_transformers.report.writing import save_figures
 from lens_transformers.simulation import get_preset
@@ -199,3 +207,53 @@ def test_an_encoder_without_a_head_is_refused(sources, tmp_path):
     config.save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="is a LensMAEModel; a report is about one that ends in ForPreTraining"):
         write_report([tmp_path], tmp_path / "report.html", sources["classification"])
+
+
+def write_predictions(path, **changes):
+    rng = np.random.default_rng(0)
+    probabilities = rng.dirichlet(np.ones(3), size=60)
+    columns = {f"probability_{name}": probabilities[:, i] for i, name in enumerate(LABEL_NAMES)}
+    mass = np.where(np.arange(60) % 3 == 1, rng.uniform(1e9, 1e10, 60), 0.0)
+    columns |= {"label": np.arange(60) % 3, "subhalo_mass_msun": mass, **changes}
+    Dataset.from_dict({name: values for name, values in columns.items() if values is not None}).to_parquet(path)
+    return path
+
+
+def test_a_table_of_predictions_is_evaluated_without_a_network(tmp_path):
+    evaluation = evaluate_predictions(write_predictions(tmp_path / "predictions.parquet"))
+    [row] = evaluation.results["rows"]
+    assert row["accuracy"] == pytest.approx(evaluation.scores.mean())
+    assert {"roc", "confusion", "calibration", "score_against_subhalo_mass_msun"} == set(evaluation.figures)
+    assert evaluation.figures["score_against_subhalo_mass_msun"].axes[0].get_ylabel() == "accuracy, cdm"
+    assert evaluation.tables[0].title == "The worst ten" and len(evaluation.tables[0].rows) == 10
+
+
+def test_tables_of_predictions_stand_side_by_side(tmp_path):
+    tables = [write_predictions(tmp_path / f"{name}.parquet") for name in ("first", "second")]
+    page = write_report(tables, tmp_path / "report.html").read_text()
+    assert "first minus second, on the same 60 images: accuracy +0 " in page
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"probability_cdm": None}, r"predictions\.parquet has no column probability_cdm; it has .*label"),
+        ({"label": ["wdm"] * 60}, r"predictions\.parquet: label 'wdm' is none of no_sub, cdm, axion"),
+        ({"probability_cdm": np.full(60, 2.0)}, "predictions must be probabilities that sum to one; 60 of 60"),
+    ],
+)
+def test_what_is_no_table_of_predictions_is_refused(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate_predictions(write_predictions(tmp_path / "predictions.parquet", **changes))
+
+
+def test_probabilities_are_shown_as_they_are_and_at_the_temperature_of_the_checkpoint():
+    labels = np.arange(90) % 3
+    sure = np.where(labels[:, None] == np.arange(3), 0.98, 0.01)
+    sure[:30] = np.roll(sure[:30], 1, axis=1)  # right of two in three, whatever it says
+    evaluation = Evaluation("run", {"model": {"name": "LensMAE"}, "data": {"split": "test"}, "rows": []})
+    describe_answers(evaluation, Dataset.from_dict({"label": labels}), sure, temperature=4.0)
+    legend = evaluation.figures["calibration"].axes[0].get_legend().get_texts()
+    # Of logits log 0.98 and log 0.01 at a temperature of four it says 0.611.
+    assert [text.get_text() for text in legend] == ["as it is (ECE 0.313)", "temperature 4.00 (ECE 0.055)"]
+    assert evaluation.results["rows"][0]["ece_calibrated"] == pytest.approx(2 / 3 - 0.6114, abs=1e-4)

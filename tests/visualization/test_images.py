@@ -103,6 +103,12 @@ def test_a_data_set_is_taken_for_its_images():
     dataset = Dataset.from_dict({"image": images, "label": [0, 1]}, features=lens_features((1, 16, 16)))
     shown = [ax.images[0].get_array() for ax in panels(plot_lenses(dataset))]
     np.testing.assert_array_equal(shown, images[:, 0])
+    target = lenses(2, size=32).astype("float32")
+    features = lens_features((1, 16, 16), target_shape=(1, 32, 32), label=False)
+    pairs = Dataset.from_dict({"image": images, "target": target}, features=features)
+    low, _, _, high = panels(plot_super_resolution(pairs, target, target, pairs))[:4]
+    np.testing.assert_array_equal(low.images[0].get_array(), images[0, 0])
+    np.testing.assert_array_equal(high.images[0].get_array(), target[0, 0])
 
 
 @pytest.mark.parametrize(("name", "beginning"), [("f.pdf", b"%PDF"), ("f.svg", b"<?xml"), ("f.png", b"\x89PNG")])
