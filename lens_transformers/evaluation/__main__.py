@@ -20,7 +20,7 @@ from .pointing import plant_subhalos, pointing_rows
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns its exit status, 0 if all is well."""
-    options = _parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     try:
         return options.run(options)
@@ -82,7 +82,8 @@ def _read_words(path: Path) -> dict[str, Any]:
     return words
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """The options of each command."""
     parser = argparse.ArgumentParser(
         prog="python -m lens_transformers.evaluation",
         description=__doc__,

@@ -160,7 +160,7 @@ def _training_split(source: str, task: Task) -> Dataset | None:
     try:
         return load_lensing_dataset(source, split="train", task=task)
     except ValueError as error:
-        logger.warning("Baselines are not fitted: %s", error)
+        logger.warning("%s gives no images to fit baselines to: %s", source, error)
         return None
 
 

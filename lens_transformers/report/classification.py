@@ -22,7 +22,7 @@ from ..visualization import (
     plot_lenses,
     plot_roc,
 )
-from .evaluated import NUM_WORST, Evaluation, Images, Table, embed, parameter_figures, worst_table
+from .evaluated import NUM_WORST, Evaluation, Images, Table, embed, parameter_figures, sample, worst_table
 
 
 # So many images are enough for these, and pixels of a linear model are many numbers.
@@ -54,23 +54,18 @@ def evaluate_classifier(
     probabilities = _probabilities(classify, test)
     learnt = None
     if in_full and images.are_own and train is not None:
-        few = train.select(range(min(_MAX_TRAIN_IMAGES, len(train))))
+        few = sample(train, _MAX_TRAIN_IMAGES)
         learnt = np.asarray(few["label"][:]), _probabilities(classify, few)
     describe_answers(evaluation, test, probabilities, getattr(model.config, "temperature", 1.0), learnt)
     rows = evaluation.results["rows"]
     if len(rows) == 1 and train is not None:
-        rows += pca_logistic_rows(
-            train["image"][:],
-            train["label"][:],
-            test["image"][:],
-            test["label"][:],
-            split=rows[0]["split"],
-            max_train=_MAX_BASELINE_IMAGES,
-        )
+        few = sample(train, _MAX_BASELINE_IMAGES)
+        pixels = few["image"][:], few["label"][:], test["image"][:], test["label"][:]
+        rows += pca_logistic_rows(*pixels, split=rows[0]["split"])
     if not in_full:
         return
     evaluation.figures |= parameter_figures(test, evaluation.scores, "accuracy", chance=1 / len(LABEL_NAMES))
-    few = test.select(range(min(_MAX_EMBEDDED, len(test))))
+    few = sample(test, _MAX_EMBEDDED)
     embeddings = embed(model, image_processor, few)
     evaluation.figures["embedding_map"] = plot_embedding(embeddings, few["label"][:], LABEL_NAMES)
     _explain(evaluation, model, image_processor, test, probabilities.argmax(axis=1))

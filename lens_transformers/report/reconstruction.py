@@ -10,7 +10,7 @@ from ..data import LABEL_NAMES
 from ..evaluation import ReconstructionMetric, reconstruction_rows
 from ..evaluation.explanation import explain
 from ..visualization import plot_attention_maps, plot_embedding, plot_lenses, plot_reconstructions
-from .evaluated import NUM_WORST, Evaluation, Images, embed, parameter_figures, worst_table
+from .evaluated import NUM_WORST, Evaluation, Images, embed, parameter_figures, sample, worst_table
 
 
 MASK_RATIOS = (0.5, 0.75, 0.9)
@@ -36,7 +36,7 @@ def evaluate_autoencoder(
         in_full: Whether to look at single images, parameters, embeddings and attention as well.
     """
     test = images.test
-    few = test.select(range(min(_MAX_IMAGES, len(test))))
+    few = sample(test, _MAX_IMAGES)
     split = evaluation.results["data"]["split"]
     evaluation.results["data"]["num_test"] = len(few)
     # The blocks that training hid from the same images, so that its numbers come out again.
@@ -62,7 +62,7 @@ def evaluate_autoencoder(
         return
 
     figures = evaluation.figures
-    embedded = test.select(range(min(_MAX_EMBEDDED, len(test))))
+    embedded = sample(test, _MAX_EMBEDDED)
     labels = embedded["label"][:] if "label" in embedded.column_names else None
     figures["embedding_map"] = plot_embedding(embed(model, image_processor, embedded), labels, LABEL_NAMES)
     first = few.select(range(min(_NUM_SHOWN, len(few))))["image"][:]
