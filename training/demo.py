@@ -182,16 +182,8 @@ def train(script: str, recipe: str, output: Path, data: Path, seconds: float, fl
 
 def report(root: Path, runs: list[Path]) -> Step:
     output = root / "report.html"
-    command = [
-        sys.executable,
-        "-m",
-        "lens_transformers.evaluation",
-        "report",
-        *map(str, runs),
-        "--output",
-        str(output),
-    ]
-    command += ["--title", "lens_transformers demo", "--words", str(root / "summary.json"), "--brief"]
+    command = [sys.executable, "-m", "lens_transformers.evaluation", "report", *map(str, runs), "--brief"]
+    command += ["--output", str(output), "--title", "lens_transformers demo", "--words", str(root / "summary.json")]
     return Step("One page about all of it", output, command)
 
 
