@@ -150,7 +150,8 @@ def worst_table(dataset: Dataset, worst: np.ndarray, columns: dict[str, Any]) ->
         worst: Indices of the worst, worst first.
         columns: What the task says of each of them, by name.
     """
-    parameters = {name: values for name, values in parameters_of(dataset).items() if name in _TELLING}
+    known = parameters_of(dataset)
+    parameters = {name: known[name] for name in _TELLING if name in known}
     rows = [
         [int(index), *(values[place] for values in columns.values()), *(float(p[index]) for p in parameters.values())]
         for place, index in enumerate(worst)
