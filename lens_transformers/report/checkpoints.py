@@ -20,7 +20,7 @@ from ..data import load_lensing_dataset
 from ..data.tasks import Task
 from ..hub.results import dataset_name, read_results
 from ..models.lens_mae import LensMAEImageProcessor
-from ..simulation import PRESETS, LensSimulationConfig, get_preset
+from ..simulation import LensSimulationConfig, get_preset
 from ..visualization import plot_training_curves
 from .classification import evaluate_classifier
 from .evaluated import Evaluation, Images
@@ -102,7 +102,7 @@ def _load(checkpoint: str | Path, results: dict[str, Any], source: str | None, s
         raise ValueError(f"{checkpoint} does not say on what it was tested: name the data with --dataset.")
     if source is None or (_same(source, own.get("source")) and split == own.get("split")):
         return _load_own(results)
-    simulation = _simulation_of(source)
+    simulation = simulation_of(source)
     test = load_lensing_dataset(source, split=split, task=task)
     results["rows"] = results["rows"][:1]
     results["data"] = {"source": source, "split": split, "num_train": own.get("num_train"), "num_test": len(test)}
@@ -116,7 +116,7 @@ def _load_own(results: dict[str, Any]) -> Images:
     task, own = results["task"], results["data"]
     train = _training_split(own["source"], task)
     if own.get("split") in (None, "test"):
-        test, simulation = load_lensing_dataset(own["source"], split="test", task=task), _simulation_of(own["source"])
+        test, simulation = load_lensing_dataset(own["source"], split="test", task=task), simulation_of(own["source"])
     else:
         # Images of another source, which a classifier sees in the size that it was trained on.
         test, simulation = load_lensing_dataset(own["split"], split="all", task=task), None
@@ -164,10 +164,10 @@ def _training_split(source: str, task: Task) -> Dataset | None:
         return None
 
 
-def _simulation_of(source: str) -> LensSimulationConfig | None:
-    """What simulated a set: a folder says it in its simulation.yaml, `simulate:<preset>` in its name."""
-    if (preset := source.removeprefix("simulate:")) in PRESETS and preset != source:
-        return get_preset(preset)
+def simulation_of(source: str) -> LensSimulationConfig | None:
+    """What simulated a set: a folder says it in its simulation.yaml, `simulate:<preset>?seed=1` in its name."""
+    if source.startswith("simulate:"):
+        return get_preset(source.removeprefix("simulate:").partition("?")[0])
     record = Path(source) / "simulation.yaml"
     if not record.is_file():
         return None

@@ -26,6 +26,7 @@ from lens_transformers.report import (
     super_resolution,
     write_report,
 )
+from lens_transformers.report.checkpoints import simulation_of
 from lens_transformers.report.classification import describe_answers
 from lens_transformers.report.evaluated import Evaluation
 from lens_transformers.report.writing import save_figures
@@ -257,3 +258,9 @@ def test_probabilities_are_shown_as_they_are_and_at_the_temperature_of_the_check
     # Of logits log 0.98 and log 0.01 at a temperature of four it says 0.611.
     assert [text.get_text() for text in legend] == ["as it is (ECE 0.313)", "temperature 4.00 (ECE 0.055)"]
     assert evaluation.results["rows"][0]["ece_calibrated"] == pytest.approx(2 / 3 - 0.6114, abs=1e-4)
+
+
+def test_what_simulated_a_set_is_found_in_its_folder_or_in_its_name(sources, tmp_path):
+    assert simulation_of(sources["super_resolution"]).instrument.num_pixels == 24
+    assert simulation_of("simulate:lens_default?seed=1") == get_preset("lens_default")
+    assert simulation_of(str(tmp_path)) is None
