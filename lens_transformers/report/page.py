@@ -153,11 +153,11 @@ def _interval(metric: str, interval: Sequence[float] | None) -> str:
 def _sentence(comparison: Comparison) -> str:
     result = comparison.result
     chance = "p < 0.001" if result.p_value < 0.001 else f"p = {result.p_value:.3f}"
-    verdict = "a difference" if result.p_value < 0.05 else "no difference that this many images show"
+    conclusion = "a difference" if result.p_value < 0.05 else "no difference that this many images show"
     return (
         f"{comparison.first.title} minus {comparison.second.title}, on the same {result.num_images:,} images: "
         f"{comparison.first.score_name} {result.difference:+.4g} (95% interval {result.low:+.4g} to "
-        f"{result.high:+.4g}; {chance}): {verdict}."
+        f"{result.high:+.4g}; {chance}): {conclusion}."
     )
 
 
@@ -165,7 +165,9 @@ def _describe(evaluation: Evaluation) -> dict[str, Any]:
     results = evaluation.results
     data, model, training = results["data"], results["model"], results["training"]
     kind = f"{model['name']}, size {model['size']}" if model.get("size") else model["name"]
-    sentence = f"{kind}, {format_fact('parameters', model.get('parameters'))} parameters. "
+    # Of a table of predictions nobody knows the network.
+    size = f", {format_fact('parameters', model['parameters'])} parameters" if model.get("parameters") else ""
+    sentence = f"{kind}{size}. "
     if results["trained_on"]:
         sentence += f"Trained on {format_fact('num_train', data.get('num_train'))} images of {results['trained_on']}. "
     sentence += (
