@@ -1,4 +1,4 @@
-from . import data, evaluation, hub, models, simulation, visualization
+from . import data, evaluation, hub, models, report, simulation, visualization
 from .models.lens_mae import (
     LensMAE,
     LensMAEConfig,
@@ -25,6 +25,7 @@ __all__ = [
     "hub",
     "models",
     "pipeline",
+    "report",
     "simulation",
     "visualization",
 ]

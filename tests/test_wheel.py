@@ -32,7 +32,7 @@ def wheel(tmp_path_factory):
 
 def test_the_wheel_holds_the_package_with_stubs_and_card_templates_and_nothing_else(wheel):
     expected = {path.relative_to(REPOSITORY).as_posix() for path in PACKAGE.rglob("*.py*") if path.suffix != ".pyc"}
-    expected |= {"lens_transformers/py.typed"}
+    expected |= {"lens_transformers/py.typed", "lens_transformers/report/page.html.jinja"}
     expected |= {f"lens_transformers/hub_cards/{path.name}" for path in (REPOSITORY / "hub_cards").glob("*.md")}
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
@@ -66,7 +66,8 @@ def test_the_installed_wheel_works_with_no_clone_beside_it(wheel, tmp_path):
         images = lens_transformers.LensMAEImageProcessor()(np.zeros((64, 64)), return_tensors="pt")
         assert model(**images).logits.shape == (1, 3)
         assert (files("lens_transformers") / "hub_cards").is_dir()
-        for room in ("data", "evaluation", "hub", "simulation", "visualization"):
+        assert (files("lens_transformers") / "report" / "page.html.jinja").is_file()
+        for room in ("data", "evaluation", "hub", "report", "simulation", "visualization"):
             getattr(lens_transformers, room)
         """
     )

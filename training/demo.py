@@ -69,14 +69,9 @@ def main() -> None:
         # What has to be reached was set for ten minutes.
         summary["highlights"] = [{**highlight, "passed": None} for highlight in summary["highlights"]]
     write_text_atomically(root / "summary.json", json.dumps(summary, indent=2) + "\n")
-    runs = [step.output for step in steps if (step.output / "results.json").is_file()]
-    page = root / "report.html"
-    command = python("report.py", *runs, "--output", page, "--title", "lens_transformers demo")
-    command += ["--extra", str(root / "summary.json")]
-    run(
-        Step("One page about all of it", page, command), f"{len(steps) + 1}/{len(steps) + 1}", time.monotonic() - start
-    )
-    print_summary(summary, page, time.monotonic() - start)
+    page = report(root, [step.output for step in steps if (step.output / "results.json").is_file()])
+    run(page, f"{len(steps) + 1}/{len(steps) + 1}", time.monotonic() - start)
+    print_summary(summary, page.output, time.monotonic() - start)
 
 
 def find_task(folder: Path) -> str:
@@ -183,6 +178,13 @@ def train(script: str, recipe: str, output: Path, data: Path, seconds: float, fl
     command += [*flags, "--max_train_seconds", f"{seconds:.0f}"]
     title = flags[flags.index("--title") + 1] if "--title" in flags else recipe
     return Step(f"{script}: {title}", output, command)
+
+
+def report(root: Path, runs: list[Path]) -> Step:
+    output = root / "report.html"
+    command = [sys.executable, "-m", "lens_transformers.evaluation", "report", *map(str, runs), "--brief"]
+    command += ["--output", str(output), "--title", "lens_transformers demo", "--words", str(root / "summary.json")]
+    return Step("One page about all of it", output, command)
 
 
 def run(step: Step, number: str, elapsed: float) -> None:

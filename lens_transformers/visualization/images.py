@@ -1,13 +1,21 @@
-"""Figures of lens images: a grid, masked reconstructions, super-resolution panels with residuals."""
+"""Figures of lens images: a grid, masked reconstructions, super-resolution panels, maps of what a network looks at."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .style import RESIDUAL_COLOURS, add_colour_bar, flux_scale, residual_scale, show_image
+from .style import (
+    OVERLAY_COLOURS,
+    RESIDUAL_COLOURS,
+    SKY_COLOURS,
+    add_colour_bar,
+    flux_scale,
+    residual_scale,
+    show_image,
+)
 
 
 PANEL_INCHES = 1.9
@@ -17,7 +25,8 @@ def plot_lenses(images, titles: Sequence[str] | None = None, pixel_scale: float 
     """A grid of lens images, each on its own arcsinh colour scale.
 
     Args:
-        images: Array (batch, bands, height, width), surface brightness. Of several bands the mean is shown.
+        images: Array (batch, bands, height, width), surface brightness, or a `datasets.Dataset` with a column `image`.
+            Of several bands the mean is shown.
         titles: One a panel, a class name for example.
         pixel_scale: Arcsec per pixel; without it the axes count pixels.
 
@@ -48,7 +57,8 @@ def plot_reconstructions(images, masks, reconstructions, pixel_scale: float | No
     Image and reconstruction of a row share one colour scale; residuals are symmetric around zero.
 
     Args:
-        images: Array (batch, bands, height, width), surface brightness. Of several bands the mean is shown.
+        images: Array (batch, bands, height, width), surface brightness, or a data set with a column `image`. Of
+            several bands the mean is shown.
         masks: Array (batch, height, width) or (batch, 1, height, width), one number a pixel: 1 where the pixel was
             hidden, 0 where it was seen.
         reconstructions: Array of the shape of `images`.
@@ -91,16 +101,17 @@ def plot_super_resolution(low, bicubic, prediction, target, pixel_scale: float |
     The four images of a row share one colour scale, and so do its two residuals, so that they compare by eye.
 
     Args:
-        low: Array (batch, bands, height, width), the low-resolution image. Of several bands the mean is shown.
+        low: Array (batch, bands, height, width), the low-resolution image, or a data set with a column `image`. Of
+            several bands the mean is shown.
         bicubic: Array (batch, bands, height × upscale, width × upscale).
         prediction: Array of the shape of `bicubic`, the model's output.
-        target: Array of the shape of `bicubic`, the truth.
+        target: Array of the shape of `bicubic`, the truth, or a data set with a column `target`.
         pixel_scale: Arcsec per pixel of the *target*; without it the axes count each image's own pixels.
 
     Raises:
         ValueError: If the shapes do not fit together.
     """
-    small, truth = _planes(low, "low"), _planes(target, "target")
+    small, truth = _planes(low, "low"), _planes(target, "target", column="target")
     upsampled, predicted = _planes(bicubic, "bicubic"), _planes(prediction, "prediction")
     _require_shape("bicubic", upsampled, "target", truth)
     _require_shape("prediction", predicted, "target", truth)
@@ -126,6 +137,66 @@ def plot_super_resolution(low, bicubic, prediction, target, pixel_scale: float |
     return figure
 
 
+def plot_attention_maps(
+    images,
+    maps: Mapping[str, Any],
+    titles: Sequence[str] | None = None,
+    pixel_scale: float | None = None,
+    positions: Sequence[Any] | np.ndarray | None = None,
+) -> Figure:
+    """A row an image: the image, then what each map points at, laid over it.
+
+    Args:
+        images: Array (batch, bands, height, width), or a data set of them. Of several bands the mean is shown.
+        maps: Arrays (batch, rows, columns) by name, one number a patch or a pixel; each map is drawn from nothing at
+            its own minimum to nearly opaque at its maximum.
+        titles: One a row, a class name for example.
+        pixel_scale: Arcsec per pixel; without it the axes count pixels.
+        positions: Of each image an array (points, 2) of places (x, y) to mark, in the units of the axes: planted
+            subhalos, for example.
+
+    Raises:
+        ValueError: If the maps, titles or positions are not one an image, or a map is not finite.
+    """
+    planes = _planes(images, "images")
+    for name, given in (("titles", titles), ("positions", positions)):
+        if given is not None and len(given) != len(planes):
+            raise ValueError(f"{name} has {len(given)} entries for {len(planes)} images; give one an image.")
+    overlays = {name: _array(numbers) for name, numbers in maps.items()}
+    for name, overlay in overlays.items():
+        if overlay.ndim != 3 or len(overlay) != len(planes) or not np.isfinite(overlay).all():
+            raise ValueError(
+                f"The map {name!r} has shape {overlay.shape}; it must be (batch, rows, columns) for {len(planes)} "
+                "images, of finite numbers."
+            )
+    figure, axes = _panels(len(planes), 1 + len(overlays))
+    _column_titles(axes, ("image", *overlays))
+    for index, (row, plane) in enumerate(zip(axes, planes, strict=True)):
+        scale = flux_scale(plane)
+        show_image(row[0], plane, scale, pixel_scale=pixel_scale)
+        if titles is not None:
+            row[0].annotate(titles[index], (0.04, 0.96), xycoords="axes fraction", va="top", color="white", fontsize=8)
+        for ax, overlay in zip(row[1:], overlays.values(), strict=True):
+            shown = show_image(ax, plane, scale, SKY_COLOURS, pixel_scale)
+            ax.imshow(
+                overlay[index],
+                cmap=OVERLAY_COLOURS,
+                origin="lower",
+                extent=shown.get_extent(),
+                interpolation="bilinear",
+            )
+            if positions is not None:
+                ax.scatter(
+                    *np.reshape(positions[index], (-1, 2)).T,
+                    s=26,
+                    facecolors="none",
+                    edgecolors="#FFD24A",
+                    linewidths=1,
+                )
+    _label_grid(axes, pixel_scale)
+    return figure
+
+
 def _array(values: Any) -> np.ndarray:
     """Numbers as numpy; a tensor may live on any device and in bfloat16, which numpy does not know."""
     if hasattr(values, "detach"):
@@ -133,9 +204,9 @@ def _array(values: Any) -> np.ndarray:
     return np.asarray(values, dtype=float)
 
 
-def _planes(images: Any, name: str) -> np.ndarray:
-    """Images (batch, bands, height, width) as planes (batch, height, width), the mean over bands."""
-    array = _array(images)
+def _planes(images: Any, name: str, column: str = "image") -> np.ndarray:
+    """Images (batch, bands, height, width), of a data set its column, as planes (batch, height, width)."""
+    array = _array(images.with_format("numpy")[column][:] if hasattr(images, "column_names") else images)
     if array.ndim != 4 or 0 in array.shape:
         raise ValueError(
             f"{name} has shape {array.shape}; it must be (batch, bands, height, width) with none of them zero. "

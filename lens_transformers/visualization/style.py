@@ -1,23 +1,56 @@
-"""What all figures share: colours, the frame of an axes, and how a lens image is put on the screen."""
+"""What all figures share: colours, the frame of an axes, how a lens image is put on the screen, saving."""
+
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 from astropy.visualization import AsinhStretch, ImageNormalize
 from matplotlib.axes import Axes
-from matplotlib.colors import Colormap, Normalize
+from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
+from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 
 # Okabe and Ito's palette, which people with any of the common colour-vision deficiencies can tell apart.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+INK = "#1F2933"
 MUTED = "#5F6B76"
 
 # Grey is in neither map, so a hidden or an undefined pixel cannot be taken for a flux.
 FLUX_COLOURS = mpl.colormaps["inferno"].with_extremes(bad="#8A929A")
 RESIDUAL_COLOURS = mpl.colormaps["RdBu_r"].with_extremes(bad="#8A929A")
+# Of an image under a map.
+SKY_COLOURS = mpl.colormaps["gray"].with_extremes(bad="#8A929A")
+# Of a map over an image: from nothing to opaque, in a blue that the image's colours do not have.
+OVERLAY_COLOURS = LinearSegmentedColormap.from_list("overlay", [(0.34, 0.71, 0.91, 0.0), (0.34, 0.84, 1.0, 0.85)])
 
 # Flux, in units of the displayed range, at which the arcsinh stretch turns from linear to logarithmic.
 ARCSINH_SOFTENING = 0.05
+
+
+def save_figure(figure: Figure, path: str | Path) -> Path:
+    """Writes a figure, as vectors with text that stays text where the suffix is `.pdf` or `.svg`.
+
+    The same figure gives the same bytes: no date is written, and names inside an SVG are not random.
+
+    Raises:
+        ValueError: If the suffix is none that matplotlib can write.
+    """
+    path = Path(path)
+    dates = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
+    with mpl.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "lens_transformers"}):
+        figure.savefig(path, bbox_inches="tight", metadata=dates.get(path.suffix.lower()))
+    return path
+
+
+def axes_for(ax: Axes | None, width: float, height: float) -> Axes:
+    """The axes to draw on: the given one, else that of a new figure, so many inches wide and high."""
+    return Figure(figsize=(width, height), dpi=120, layout="constrained").subplots() if ax is None else ax
+
+
+def figure_of(ax: Axes) -> Figure:
+    """The figure that an axes belongs to, also from within a subfigure."""
+    return ax.figure.figure  # type: ignore[return-value]
 
 
 def flux_scale(*images: np.ndarray) -> ImageNormalize:

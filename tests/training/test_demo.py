@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lens_transformers.evaluation.__main__ import make_parser
+
 
 SCRIPTS = Path(__file__).parents[2] / "training"
 sys.path.insert(0, str(SCRIPTS))  # as Python does for a script that is launched
@@ -35,6 +37,14 @@ def test_every_command_names_a_script_and_a_recipe_that_exist():
         assert Path(step.command[1]).is_file()
         for word in step.command:
             assert not word.endswith(".yaml") or Path(word).is_file(), word
+
+
+def test_the_page_is_made_by_a_command_that_exists():
+    step = demo.report(Path("runs"), [Path("runs/pretrain"), Path("runs/classify")])
+    assert step.command[1:4] == ["-m", "lens_transformers.evaluation", "report"]
+    options = make_parser().parse_args(step.command[3:])
+    assert options.checkpoints == ["runs/pretrain", "runs/classify"]
+    assert (options.output, options.words) == (Path("runs/report.html"), Path("runs/summary.json"))
 
 
 def test_the_scratch_run_of_equal_total_time_gets_the_pretraining_time_too():

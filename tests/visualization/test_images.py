@@ -3,8 +3,16 @@ import io
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 
-from lens_transformers.visualization import plot_lenses, plot_reconstructions, plot_super_resolution
+from lens_transformers.data import lens_features
+from lens_transformers.visualization import (
+    plot_attention_maps,
+    plot_lenses,
+    plot_reconstructions,
+    plot_super_resolution,
+    save_figure,
+)
 from lens_transformers.visualization.style import flux_scale, residual_scale
 
 
@@ -76,6 +84,42 @@ def test_super_resolution_shows_both_residuals_on_one_symmetric_scale():
     assert len({id(ax.images[0].norm) for ax in row[:4]}) == 1
 
 
+def test_maps_are_laid_over_the_image_and_places_are_marked():
+    maps = {"rollout": np.eye(4)[None].repeat(2, axis=0), "gradient": np.zeros((2, 16, 16))}
+    positions = [np.array([[0.2, -0.3]]), np.zeros((0, 2))]
+    figure = plot_attention_maps(lenses(2), maps, ["said cdm", "said axion"], pixel_scale=0.1, positions=positions)
+    assert titles(figure) == ["image", "rollout", "gradient"]
+    image, rollout = panels(figure)[:2]
+    assert image.texts[0].get_text() == "said cdm"
+    under, over = rollout.images
+    assert under.get_extent() == over.get_extent() == [-0.8, 0.8, -0.8, 0.8]
+    np.testing.assert_array_equal(over.get_array(), np.eye(4))
+    np.testing.assert_allclose(rollout.collections[0].get_offsets(), [[0.2, -0.3]])
+    assert len(panels(figure)[4].collections[0].get_offsets()) == 0
+
+
+def test_a_data_set_is_taken_for_its_images():
+    images = lenses(2).astype("float32")
+    dataset = Dataset.from_dict({"image": images, "label": [0, 1]}, features=lens_features((1, 16, 16)))
+    shown = [ax.images[0].get_array() for ax in panels(plot_lenses(dataset))]
+    np.testing.assert_array_equal(shown, images[:, 0])
+    target = lenses(2, size=32).astype("float32")
+    features = lens_features((1, 16, 16), target_shape=(1, 32, 32), label=False)
+    pairs = Dataset.from_dict({"image": images, "target": target}, features=features)
+    low, _, _, high = panels(plot_super_resolution(pairs, target, target, pairs))[:4]
+    np.testing.assert_array_equal(low.images[0].get_array(), images[0, 0])
+    np.testing.assert_array_equal(high.images[0].get_array(), target[0, 0])
+
+
+@pytest.mark.parametrize(("name", "beginning"), [("f.pdf", b"%PDF"), ("f.svg", b"<?xml"), ("f.png", b"\x89PNG")])
+def test_a_figure_is_saved_in_any_format_with_the_same_bytes(tmp_path, name, beginning):
+    first = save_figure(plot_lenses(lenses(1), ["a lens"]), tmp_path / name).read_bytes()
+    assert first.startswith(beginning)
+    assert save_figure(plot_lenses(lenses(1), ["a lens"]), tmp_path / f"again_{name}").read_bytes() == first
+    if name == "f.svg":
+        assert b">a lens</text>" in first  # text stays text
+
+
 def test_low_and_high_resolution_cover_the_same_sky():
     target = lenses(1, size=32)
     row = panels(plot_super_resolution(lenses(1), target, target, target, pixel_scale=0.05))
@@ -100,6 +144,11 @@ def test_low_and_high_resolution_cover_the_same_sky():
             lambda: plot_super_resolution(lenses(), lenses(), lenses(size=32), lenses(size=32)),
             "bicubic and target differ in shape",
         ),
+        (
+            lambda: plot_attention_maps(lenses(2), {"flat": np.zeros((2, 4))}),
+            r"The map 'flat' has shape \(2, 4\); it must be \(batch, rows, columns\)",
+        ),
+        (lambda: plot_attention_maps(lenses(2), {}, ["one"]), "titles has 1 entries for 2 images"),
         (
             lambda: plot_super_resolution(lenses(2), *[lenses(size=32)] * 3),
             "low holds 2 images and target 3",

@@ -1,0 +1,129 @@
+"""Writing the report: the page, the same as JSON, and its figures as vectors."""
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..hub.files import write_text_atomically
+from ..hub.results import without_paths
+from ..visualization import save_figure
+from .checkpoints import evaluate_checkpoint, group_of
+from .comparing import Comparison, compare_group
+from .evaluated import Evaluation
+from .page import render_page
+from .predictions import TABLE_SUFFIXES, evaluate_predictions
+
+
+def write_report(
+    checkpoints: Sequence[str | Path],
+    output: str | Path,
+    source: str | None = None,
+    *,
+    split: str = "test",
+    title: str = "Lens report",
+    words: Mapping[str, Any] | None = None,
+    brief: bool = False,
+    figures: str | Path | None = None,
+) -> Path:
+    """Evaluates checkpoints and writes one page about them, and the same as JSON beside it.
+
+    Checkpoints of one task on the same images stand side by side in one table, and each is compared with the first
+    of them, image by image; runs whose `results.json` names a `group` stand together with that group only.
+
+    Args:
+        checkpoints: Output folders of training runs, names on the Hub, or tables of predictions (`.parquet`, `.csv`),
+            in the order in which they appear. Tables are taken to be of the same images in the same order.
+        output: HTML file to write; the JSON has its name with another suffix.
+        source: Images to evaluate all of them on; by default each on those that it was tested on.
+        split: Which split of `source`.
+        title: Title of the page.
+        words: Any of `headline` (a string), `highlights` (objects with `label`, `value`, and optionally `detail` and
+            `passed`: true, false or null) and `next` (commands to type next).
+        brief: Whether to describe only the first checkpoint of each table in full, and of the others the numbers.
+        figures: Folder to write every figure into as well, as a PDF.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        FileNotFoundError: If a checkpoint, the data or the folder of `output` does not exist.
+        ValueError: If a checkpoint cannot be evaluated, as in `evaluate_checkpoint`, or `words` are no such words.
+    """
+    output = Path(output)
+    if not output.parent.is_dir():
+        raise FileNotFoundError(f"{output.parent} is not a folder; create it before {output.name} is written there.")
+    words = _checked(words or {})
+    groups: dict[tuple[str | None, ...], list[Evaluation]] = {}
+    for checkpoint in checkpoints:
+        if str(checkpoint).endswith(TABLE_SUFFIXES):
+            groups.setdefault(("predictions",), []).append(evaluate_predictions(checkpoint))
+        else:
+            group = groups.setdefault(group_of(checkpoint, source), [])
+            group.append(evaluate_checkpoint(checkpoint, source, split, in_full=not (brief and group)))
+    evaluations = [evaluation for group in groups.values() for evaluation in group]
+    comparisons = [comparison for group in groups.values() for comparison in compare_group(group)]
+    page = write_text_atomically(output, render_page(list(groups.values()), comparisons, title, words))
+    record = {
+        "title": title,
+        "evaluations": [_record(evaluation) for evaluation in evaluations],
+        "comparisons": [_record_of(comparison) for comparison in comparisons],
+    }
+    text = json.dumps(_plain(without_paths(record)), indent=2, allow_nan=False)
+    write_text_atomically(output.with_suffix(".json"), text + "\n")
+    if figures is not None:
+        save_figures(evaluations, Path(figures))
+    return page
+
+
+def save_figures(evaluations: Sequence[Evaluation], folder: Path) -> None:
+    """Writes the figures of each evaluation into a folder of its title, as PDFs."""
+    for evaluation in evaluations:
+        name = re.sub(r"\W+", "_", evaluation.title).strip("_")
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for figure_name, figure in evaluation.figures.items():
+            save_figure(figure, folder / name / f"{figure_name}.pdf")
+
+
+def _checked(words: Mapping[str, Any]) -> dict[str, Any]:
+    highlights = words.get("highlights", [])
+    for index, tile in enumerate(highlights):
+        if not isinstance(tile, dict) or not {"label", "value"} <= tile.keys():
+            raise ValueError(f"highlights[{index}] must be an object with label and value, got {tile!r}.")
+    return {**words, "highlights": [{"detail": "", "passed": None} | tile for tile in highlights]}
+
+
+def _record(evaluation: Evaluation) -> dict[str, Any]:
+    tables = [
+        {
+            "title": table.title,
+            "note": table.note,
+            "rows": [dict(zip(table.columns, row, strict=True)) for row in table.rows],
+        }
+        for table in evaluation.tables
+    ]
+    return {"checkpoint": evaluation.checkpoint, **evaluation.results, "tables": tables}
+
+
+def _record_of(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "first": comparison.first.title,
+        "second": comparison.second.title,
+        "score": comparison.first.score_name,
+        **vars(comparison.result),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """The same for JSON, which knows neither NaN nor numpy's numbers."""
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

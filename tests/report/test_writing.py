@@ -1,0 +1,266 @@
+"""From checkpoints to a page and its JSON: small networks on a few simulated lenses."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import yaml
+from datasets import Dataset
+from matplotlib.figure import Figure
+from transformers import ResNetConfig, ResNetForImageClassification
+
+from lens_transformers import (
+    LensMAEConfig,
+    LensMAEForClassification,
+    LensMAEForPreTraining,
+    LensMAEForSuperResolution,
+    LensMAEImageProcessor,
+)
+from lens_transformers.data import LABEL_NAMES, simulate_dataset
+from lens_transformers.evaluation.__main__ import main
+from lens_transformers.report import (
+    classification,
+    evaluate_checkpoint,
+    evaluate_predictions,
+    super_resolution,
+    write_report,
+)
+from lens_transformers.report.checkpoints import simulation_of
+from lens_transformers.report.classification import describe_answers
+from lens_transformers.report.evaluated import Evaluation
+from lens_transformers.report.writing import save_figures
+from lens_transformers.simulation import get_preset
+
+
+SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+CLASSES = {
+    "pretraining": LensMAEForPreTraining,
+    "classification": LensMAEForClassification,
+    "super_resolution": LensMAEForSuperResolution,
+}
+TINY = {"instrument.num_pixels": 24, "instrument.oversampling": 1}
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    """Folders as training/simulate.py writes them, by task."""
+    folders = {}
+    presets = {"lens_default": ("classification", "pretraining"), "sr_deeplense": ("super_resolution",)}
+    for preset, tasks in presets.items():
+        folder = tmp_path_factory.mktemp(preset)
+        (folder / "data").mkdir()
+        config = get_preset(preset).with_overrides(TINY)
+        for split, start in (("train", 0), ("test", 120)):
+            dataset = simulate_dataset(config, 120 if split == "train" else 36, start=start)
+            dataset.to_parquet(folder / "data" / f"{split}-00000-of-00001.parquet")
+        (folder / "simulation.yaml").write_text(yaml.safe_dump({"preset": preset, "config": config.to_dict()}))
+        folders |= dict.fromkeys(tasks, str(folder))
+    return folders
+
+
+@pytest.fixture(autouse=True)
+def few_planted(monkeypatch):
+    monkeypatch.setattr(classification, "_NUM_PLANTED", 6)
+
+
+def make_checkpoint(folder, task, source=None, rows=(), **results):
+    config = LensMAEConfig.from_size("tiny", **SMALL, stem_hidden_size=8, num_labels=3, image_size=24)
+    config.id2label = dict(enumerate(LABEL_NAMES))
+    CLASSES[task](config).save_pretrained(folder)
+    normalization = "none" if task == "super_resolution" else "arcsinh"
+    LensMAEImageProcessor(normalization=normalization).save_pretrained(folder)
+    if source is not None:
+        data = {"source": source, "split": "test", "num_train": 120, "num_test": 36}
+        rows = [{"name": "LensMAE", "split": "test"}, *rows]
+        (folder / "results.json").write_text(json.dumps({"task": task, "data": data, "rows": rows, **results}))
+    log = [{"loss": 1.0, "step": 1}, {"loss": 0.5, "step": 2}]
+    (folder / "trainer_state.json").write_text(json.dumps({"log_history": log}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("task", "metric", "baselines", "figures"),
+    [
+        (
+            "classification",
+            "auc_macro",
+            ["PCA + logistic, raw pixels", "PCA + logistic, arcsinh pixels"],
+            {"roc", "confusion", "calibration", "embedding_map", "attention_maps", "planted_subhalos", "worst_ten"},
+        ),
+        ("super_resolution", "psnr", ["Bicubic", "Bilinear"], {"super_resolution", "worst", "residual_power"}),
+        (
+            "pretraining",
+            "masked_mse_0.9",
+            ["Mean of visible pixels", "Harmonic interpolation"],
+            {"reconstructions", "embedding_map", "attention_maps", "worst_ten"},
+        ),
+    ],
+)
+def test_a_checkpoint_is_evaluated_beside_its_baselines(sources, tmp_path, task, metric, baselines, figures):
+    evaluation = evaluate_checkpoint(make_checkpoint(tmp_path / "run", task), sources[task])
+    own, *others = evaluation.results["rows"]
+    assert own["name"] == "lens_mae" and own["split"] == "test" and np.isfinite(own[metric])
+    assert [row["name"] for row in others][: len(baselines)] == baselines
+    assert figures | {"training_curves"} <= set(evaluation.figures)
+    assert len(evaluation.scores) == 36 and evaluation.tables
+    [worst] = [table for table in evaluation.tables if table.title == "The worst ten"]
+    if task != "classification":
+        sign = -1 if task == "pretraining" else 1  # an error is bad where it is large, a PSNR where it is small
+        assert [row[0] for row in worst.rows] == np.argsort(sign * evaluation.scores, kind="stable")[:10].tolist()
+
+
+def test_accuracy_against_what_made_the_images_counts_only_images_that_have_it(sources, tmp_path):
+    evaluation = evaluate_checkpoint(make_checkpoint(tmp_path / "run", "classification"), sources["classification"])
+    names = [name for name in evaluation.figures if name.startswith("score_against_")]
+    assert names[:3] == [
+        f"score_against_{name}" for name in ("subhalo_mass_msun", "vortex_half_length_arcsec", "peak_signal_to_noise")
+    ]
+    titles = [evaluation.figures[name].axes[0].get_title(loc="left").split(" in ")[0] for name in names[:3]]
+    labels = [evaluation.figures[name].axes[0].get_ylabel() for name in names[:3]]
+    assert titles == ["12 images", "12 images", "36 images"]
+    assert labels == ["accuracy, cdm", "accuracy, axion", "accuracy"]
+
+
+def test_a_run_is_evaluated_on_its_own_test_images_with_the_baselines_that_it_measured(sources, tmp_path):
+    baseline = {"name": "measured in training", "split": "test", "accuracy": 0.5}
+    source = sources["classification"]
+    run = make_checkpoint(tmp_path / "run", "classification", source, [baseline], title="Fine-tuned")
+    evaluation = evaluate_checkpoint(run)
+    assert evaluation.results["rows"][1:] == [baseline]
+    assert evaluation.title == "Fine-tuned"
+    roc = evaluation.figures["roc"].axes[0].get_legend().get_texts()
+    assert all("training" in text.get_text() for text in roc[1:])
+    elsewhere = evaluate_checkpoint(run, source, split="train")
+    assert "measured in training" not in [row["name"] for row in elsewhere.results["rows"]]
+
+
+def test_any_image_classifier_is_evaluated_if_its_classes_are_ours(sources, tmp_path):
+    sizes = {"embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1], "layer_type": "basic"}
+    for name, id2label in (("ours", dict(enumerate(LABEL_NAMES[::-1]))), ("other", {0: "a", 1: "b", 2: "c"})):
+        model = ResNetForImageClassification(ResNetConfig(num_channels=1, num_labels=3, id2label=id2label, **sizes))
+        model.save_pretrained(tmp_path / name)
+        LensMAEImageProcessor().save_pretrained(tmp_path / name)
+    evaluation = evaluate_checkpoint(tmp_path / "ours", sources["classification"])
+    assert 0 <= evaluation.results["rows"][0]["accuracy"] <= 1
+    [pointing] = [table for table in evaluation.tables if "planted" in table.title]
+    assert [row[0] for row in pointing.rows] == ["grad cam", "brightest pixel of the image"]
+    assert "No attention rollout: ResNetForImageClassification does not attend" in pointing.note
+    with pytest.raises(ValueError, match="The classes of the checkpoint are a, b, c, those of the data no_sub, cdm"):
+        evaluate_checkpoint(tmp_path / "other", sources["classification"])
+
+
+def test_the_command_writes_a_page_and_the_same_as_json(sources, tmp_path, monkeypatch, capsys):
+    # Figures are the same in the page of one task as of another, and the slowest part of it.
+    monkeypatch.setattr(super_resolution, "parameter_figures", lambda *arguments: {})
+    runs = [make_checkpoint(tmp_path / name, "super_resolution") for name in ("a", "b")]
+    output = tmp_path / "report.html"
+    words = tmp_path / "words.json"
+    words.write_text('{"headline": "Two networks"}')
+    arguments = ["--dataset", sources["super_resolution"], "--output", str(output), "--words", str(words)]
+    assert main(["report", *map(str, runs), *arguments]) == 0
+    assert capsys.readouterr().out == f"Wrote {output} and report.json.\n"
+    page = output.read_text()
+    assert "<span>Two networks</span>" in page and "a minus b, on the same 36 images" in page
+    record = json.loads(output.with_suffix(".json").read_text())
+    first, second = record["evaluations"]
+    assert (first["title"], second["title"], first["task"]) == ("a", "b", "super_resolution")
+    assert first["data"]["num_test"] == 36 and first["data"]["preset"] == "sr_deeplense"
+    assert {"lens_transformers", "torch", "transformers"} <= first["versions"].keys()
+    assert f"{first['rows'][0]['psnr']:.2f}" in page
+    assert "PSNR [dB]" in first["tables"][0]["rows"][0]
+    assert record["comparisons"][0]["num_images"] == 36
+    assert str(tmp_path) not in output.with_suffix(".json").read_text()
+
+
+def test_figures_are_left_as_vectors_in_a_folder_a_checkpoint(tmp_path):
+    evaluation = Evaluation("run", {"title": "all labels: pretrained"}, figures={"roc": Figure()})
+    save_figures([evaluation], tmp_path / "figures")
+    assert (tmp_path / "figures" / "all_labels_pretrained" / "roc.pdf").read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"output": "none/report.html"}, "is not a folder; create it before report.html"),
+        ({}, "does not say on what it was tested: name the data with --dataset"),
+        ({"dataset": "lenses"}, "no such folder of lens images"),
+        ({"words": "list.json"}, "must hold an object with headline"),
+        ({"words": "tile.json"}, r"highlights\[0\] must be an object"),
+        ({"checkpoint": "missing"}, "missing"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_said_in_one_line(tmp_path, capsys, changes, message):
+    make_checkpoint(tmp_path / "run", "classification")
+    (tmp_path / "list.json").write_text("[]")
+    (tmp_path / "tile.json").write_text('{"highlights": ["fast"]}')
+    options = {"checkpoint": "run", "output": "report.html", **changes}
+    checkpoint = str(tmp_path / options.pop("checkpoint"))
+    flags = [word for name, path in options.items() for word in (f"--{name}", str(tmp_path / path))]
+    assert main(["report", checkpoint, *flags]) == 1
+    assert re.search(message, capsys.readouterr().err)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_an_encoder_without_a_head_is_refused(sources, tmp_path):
+    config = LensMAEConfig.from_size("tiny", **SMALL, stem_hidden_size=8)
+    config.architectures = ["LensMAEModel"]
+    config.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="is a LensMAEModel; a report is about one that ends in ForPreTraining"):
+        write_report([tmp_path], tmp_path / "report.html", sources["classification"])
+
+
+def write_predictions(path, **changes):
+    rng = np.random.default_rng(0)
+    probabilities = rng.dirichlet(np.ones(3), size=60)
+    columns = {f"probability_{name}": probabilities[:, i] for i, name in enumerate(LABEL_NAMES)}
+    mass = np.where(np.arange(60) % 3 == 1, rng.uniform(1e9, 1e10, 60), 0.0)
+    columns |= {"label": np.arange(60) % 3, "subhalo_mass_msun": mass, **changes}
+    Dataset.from_dict({name: values for name, values in columns.items() if values is not None}).to_parquet(path)
+    return path
+
+
+def test_a_table_of_predictions_is_evaluated_without_a_network(tmp_path):
+    evaluation = evaluate_predictions(write_predictions(tmp_path / "predictions.parquet"))
+    [row] = evaluation.results["rows"]
+    assert row["accuracy"] == pytest.approx(evaluation.scores.mean())
+    assert {"roc", "confusion", "calibration", "score_against_subhalo_mass_msun"} == set(evaluation.figures)
+    assert evaluation.figures["score_against_subhalo_mass_msun"].axes[0].get_ylabel() == "accuracy, cdm"
+    assert evaluation.tables[0].title == "The worst ten" and len(evaluation.tables[0].rows) == 10
+
+
+def test_tables_of_predictions_stand_side_by_side(tmp_path):
+    tables = [write_predictions(tmp_path / f"{name}.parquet") for name in ("first", "second")]
+    page = write_report(tables, tmp_path / "report.html").read_text()
+    assert "first minus second, on the same 60 images: accuracy +0 " in page
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"probability_cdm": None}, r"predictions\.parquet has no column probability_cdm; it has .*label"),
+        ({"label": ["wdm"] * 60}, r"predictions\.parquet: label 'wdm' is none of no_sub, cdm, axion"),
+        ({"probability_cdm": np.full(60, 2.0)}, "predictions must be probabilities that sum to one; 60 of 60"),
+    ],
+)
+def test_what_is_no_table_of_predictions_is_refused(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate_predictions(write_predictions(tmp_path / "predictions.parquet", **changes))
+
+
+def test_probabilities_are_shown_as_they_are_and_at_the_temperature_of_the_checkpoint():
+    labels = np.arange(90) % 3
+    sure = np.where(labels[:, None] == np.arange(3), 0.98, 0.01)
+    sure[:30] = np.roll(sure[:30], 1, axis=1)  # right of two in three, whatever it says
+    evaluation = Evaluation("run", {"model": {"name": "LensMAE"}, "data": {"split": "test"}, "rows": []})
+    describe_answers(evaluation, Dataset.from_dict({"label": labels}), sure, temperature=4.0)
+    legend = evaluation.figures["calibration"].axes[0].get_legend().get_texts()
+    # Of logits log 0.98 and log 0.01 at a temperature of four it says 0.611.
+    assert [text.get_text() for text in legend] == ["as it is (ECE 0.313)", "temperature 4.00 (ECE 0.055)"]
+    assert evaluation.results["rows"][0]["ece_calibrated"] == pytest.approx(2 / 3 - 0.6114, abs=1e-4)
+
+
+def test_what_simulated_a_set_is_found_in_its_folder_or_in_its_name(sources, tmp_path):
+    assert simulation_of(sources["super_resolution"]).instrument.num_pixels == 24
+    assert simulation_of("simulate:lens_default?seed=1") == get_preset("lens_default")
+    assert simulation_of(str(tmp_path)) is None
