@@ -42,8 +42,8 @@ logger = logging.getLogger(__name__)
 
 # Fraction of a time budget that is planned: the rest is for what a trial of a few seconds does not see.
 PLANNED_FRACTION = 0.92
-# Steps of a trial that pay for memory and kernels, and do not count.
-WARM_UP_STEPS = 2
+# Steps of a trial that pay for memory and kernels, and do not count; and the fewest that do.
+WARM_UP_STEPS, FEWEST_TIMED_STEPS = 2, 8
 
 
 def set_up(arguments: LensTrainingArguments) -> None:
@@ -259,11 +259,11 @@ def _steps_per_second(trainer: Any, trial_seconds: float) -> float:
     for batch in _endless(loader):
         step(batch)
         durations.append(time.perf_counter() - start)
-        if len(durations) > WARM_UP_STEPS + 3 and sum(durations[WARM_UP_STEPS:]) > trial_seconds:
+        if len(durations) >= WARM_UP_STEPS + FEWEST_TIMED_STEPS and sum(durations[WARM_UP_STEPS:]) > trial_seconds:
             break
         start = time.perf_counter()
-    # The median: on a shared machine a step now and then takes many times as long.
-    return 1 / statistics.median(durations[WARM_UP_STEPS:])
+    # The lower quartile: on a shared machine some steps take many times as long, for seconds on end.
+    return 1 / statistics.quantiles(durations[WARM_UP_STEPS:], n=4)[0]
 
 
 def _endless(loader: DataLoader) -> Iterator[dict[str, torch.Tensor]]:
