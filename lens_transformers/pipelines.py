@@ -159,9 +159,19 @@ class LensClassification(LensPipeline):
 
     def __call__(self, images: Any, *, progress: bool = False) -> Classification:
         """Classifies images, of any kind that `LensPipeline` lists."""
-        logits = self._logits(images, progress)
-        names = tuple(self.model.config.id2label[index] for index in range(self.model.config.num_labels))
-        return Classification((logits / self.model.config.temperature).softmax(dim=1).numpy(), names)
+        # Only our own networks know a temperature.
+        temperature = getattr(self.model.config, "temperature", 1.0)
+        probabilities = (self.logits(images, progress=progress) / temperature).softmax(dim=1)
+        return Classification(probabilities.numpy(), self.class_names)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes, in the order of the network's outputs."""
+        return tuple(self.model.config.id2label[index] for index in range(self.model.config.num_labels))
+
+    def logits(self, images: Any, *, progress: bool = False) -> torch.Tensor:
+        """What the network says before any calibration: `(images, classes)`, on the CPU."""
+        return torch.cat([outputs.logits.float().cpu() for _, outputs in self._outputs(images, progress)])
 
     def calibrate(self, images: Any, labels: Iterable[int], *, progress: bool = False) -> "LensClassification":
         """Fits a temperature (Guo et al. 2017, arXiv:1706.04599) to images that the network was not trained on.
@@ -177,11 +187,8 @@ class LensClassification(LensPipeline):
         Raises:
             ValueError: If there is not one label an image, or a label is no class.
         """
-        self.model.config.temperature = fit_temperature(self._logits(images, progress), list(labels))
+        self.model.config.temperature = fit_temperature(self.logits(images, progress=progress), list(labels))
         return self
-
-    def _logits(self, images: Any, progress: bool) -> torch.Tensor:
-        return torch.cat([outputs.logits.float().cpu() for _, outputs in self._outputs(images, progress)])
 
 
 class LensSuperResolution(LensPipeline):

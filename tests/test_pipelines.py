@@ -131,7 +131,7 @@ def test_calibration_finds_the_temperature_of_overconfident_logits_and_keeps_it(
     generator = torch.Generator().manual_seed(0)
     honest = torch.randn(4000, 3, generator=generator)
     labels = torch.multinomial(honest.softmax(1), 1, generator=generator)[:, 0]
-    monkeypatch.setattr(calibrated, "_logits", lambda images, progress: 4.0 * honest)
+    monkeypatch.setattr(calibrated, "logits", lambda images, progress=False: 4.0 * honest)
     temperature = calibrated.calibrate(None, labels.tolist()).model.config.temperature
     assert temperature == pytest.approx(4.0, rel=0.1)
     np.testing.assert_allclose(calibrated(None).probabilities, honest.softmax(1), atol=0.03)

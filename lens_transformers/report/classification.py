@@ -50,7 +50,6 @@ def evaluate_classifier(
     """
     test, train = images.test, images.train
     classify = LensClassification(model, image_processor)
-    classify.temperature = 1.0  # the checkpoint's own is looked at beside
     probabilities = _probabilities(classify, test)
     learnt = None
     if in_full and images.are_own and train is not None:
@@ -126,16 +125,15 @@ def add_worst_answers(evaluation: Evaluation, test: Dataset, probabilities: np.n
 
 
 def _probabilities(classify: LensClassification, dataset: Dataset) -> np.ndarray:
-    """Float64 probabilities `(images, classes)` in the order of `LABEL_NAMES`."""
-    answer = classify(dataset.select_columns("image"))
-    if sorted(answer.class_names) != sorted(LABEL_NAMES):
+    """Float64 probabilities `(images, classes)` in the order of `LABEL_NAMES`, before any calibration."""
+    names = classify.class_names
+    if sorted(names) != sorted(LABEL_NAMES):
         raise ValueError(
-            f"The classes of the checkpoint are {', '.join(answer.class_names)}, those of the data "
-            f"{', '.join(LABEL_NAMES)}; name them so in the checkpoint's id2label."
+            f"The classes of the checkpoint are {', '.join(names)}, those of the data {', '.join(LABEL_NAMES)}; name "
+            "them so in the checkpoint's id2label."
         )
-    order = [answer.class_names.index(name) for name in LABEL_NAMES]
-    probabilities = answer.probabilities[:, order].astype(np.float64)
-    return probabilities / probabilities.sum(axis=1, keepdims=True)
+    logits = classify.logits(dataset.select_columns("image"))[:, [names.index(name) for name in LABEL_NAMES]]
+    return logits.double().softmax(dim=1).numpy()
 
 
 def _explain(evaluation: Evaluation, model: Any, image_processor: Any, test: Dataset, predicted: np.ndarray) -> None:
