@@ -81,25 +81,24 @@ def load_splits(arguments: DataArguments, task: Task, streaming: bool = False) -
 def _load(
     arguments: DataArguments, split: str, task: Task, source: str | None = None, *, streaming: bool = False
 ) -> Any:
-    return load_lensing_dataset(
-        source or arguments.dataset,
-        split=split,
-        task=task,
-        on_error=arguments.on_error,
-        nan_fill=arguments.nan_fill,
-        layout=_fits_layout(arguments),
-        split_fractions=arguments.split_fractions,
-        split_seed=arguments.split_seed,
-        num_workers=arguments.num_workers,
-        streaming=streaming,
-    )
+    options: dict[str, Any] = {
+        "on_error": arguments.on_error,
+        "nan_fill": arguments.nan_fill,
+        "layout": _fits_layout(arguments),
+        "split_fractions": arguments.split_fractions,
+        "split_seed": arguments.split_seed,
+        "num_workers": arguments.num_workers,
+        "streaming": streaming,
+    }
+    return load_lensing_dataset(source or arguments.dataset, split=split, task=task, **options)
 
 
 def _fits_layout(arguments: DataArguments) -> FitsLayout | None:
-    if arguments.fits_layout is None:
+    given: Any = arguments.fits_layout  # read from JSON by now
+    if given is None:
         return None
-    settings = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in arguments.fits_layout.items()
+    settings: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
     }
     try:
         return FitsLayout(**settings)
@@ -151,7 +150,8 @@ def make_collators(
     image_processor: Any, arguments: DataArguments, task: Task, seed: int
 ) -> tuple[LensDataCollator, LensDataCollator]:
     """What makes batches to train on, with augmentation, and to evaluate on, without."""
-    augmentation = get_augmentation(arguments.augmentation, **(arguments.augmentation_settings or {}))
+    settings: Any = arguments.augmentation_settings or {}  # read from JSON by now
+    augmentation = get_augmentation(arguments.augmentation, **settings)
     return LensDataCollator(image_processor, task, augmentation, seed), LensDataCollator(image_processor, task)
 
 

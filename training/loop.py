@@ -55,6 +55,7 @@ class RunTrainer(LensTrainer):
     """
 
     args: LensTrainingArguments
+    model: Any  # never None once training starts
 
     def __init__(self, *args: Any, eval_collator: Callable, name_rows: Callable[[Sequence[int]], list[str]], **kwargs):
         super().__init__(*args, **kwargs)
@@ -103,7 +104,7 @@ class RunTrainer(LensTrainer):
     def training_step(self, model, inputs, num_items_in_batch=None):
         """Makes a step, and stops in words where the loss is not finite."""
         loss = super().training_step(model, inputs, num_items_in_batch)
-        if not torch.isfinite(loss):
+        if not loss.isfinite():
             raise FloatingPointError(self._describe_non_finite(f"the loss is {loss.item():g}", inputs))
         self._micro_step = (self._micro_step + 1) % self.current_gradient_accumulation_steps
         return loss
@@ -210,11 +211,11 @@ class RunTrainer(LensTrainer):
         inputs, model = self._prepare_inputs(inputs), self.model.eval()
         size = len(inputs["pixel_values"])
         with torch.no_grad():
-            losses = [
+            losses: list[Any] = [
                 self.compute_loss(model, {name: value[index : index + 1] for name, value in inputs.items()})
                 for index in range(size)
             ]
-        return [not torch.isfinite(loss) for loss in losses]
+        return [not loss.isfinite() for loss in losses]
 
     def _rows_of_batch(self) -> list[int]:
         """The rows of the training set in the batch of this process; none are known of a stream."""
@@ -243,7 +244,7 @@ class MeanOfScores:
         self._start()
 
     def _start(self) -> None:
-        self._sum, self._count = 0.0, 0
+        self._sum, self._count = torch.zeros(()), 0
 
     def __call__(self, evaluated: EvalPrediction, compute_result: bool = True) -> dict[str, float]:
         """Adds a batch of numbers `(batch, scores)`; returns the means after the last."""

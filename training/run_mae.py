@@ -122,7 +122,7 @@ def main() -> None:
     if not trainer.is_world_process_zero():
         return
 
-    errors, shown = measure(trainer, test, masked_collator, image_processor)
+    errors, (images, masks, painted) = measure(trainer, test, masked_collator, image_processor)
     name = f"masked_mse_{config.mask_ratio:g}"
     rows: list[dict[str, Any]] = [
         {"name": row, "split": "test", name: float(np.mean(values))} for row, values in errors.items()
@@ -132,7 +132,7 @@ def main() -> None:
             row.update(anomaly_aucs(values, np.asarray(test["label"][:]), data_arguments.train_classes))
     print_rows(rows, [key for key in rows[0] if key not in ("name", "split")])
     figures = {
-        "reconstructions": plot_reconstructions(*shown),
+        "reconstructions": plot_reconstructions(images, masks, painted),
         "training_curves": plot_training_curves(trainer.state.log_history),
     }
     data = describe_data(data_arguments, train, test)
@@ -279,10 +279,13 @@ def in_flux(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Images and reconstructions `(batch, bands, height, width)`, and masks `(batch, height, width)`."""
     patch_mask = outputs.mask[..., None].expand(-1, -1, model.config.patch_size**2 * model.config.num_channels)
-    masks = model.unpatchify(patch_mask, tuple(pixel_values.shape[2:]))[:, 0].bool()
-    painted = model.reconstruct(pixel_values, outputs)
-    images, painted = (image_processor.post_process_reconstruction(part.cpu()) for part in (pixel_values, painted))
-    return images.numpy(), masks.cpu().numpy(), painted.numpy()
+    height, width = pixel_values.shape[2:]
+    masks = model.unpatchify(patch_mask, (height, width))[:, 0].bool()
+    reconstructed = model.reconstruct(pixel_values, outputs)
+    images, painted = (
+        np.asarray(image_processor.post_process_reconstruction(part.cpu())) for part in (pixel_values, reconstructed)
+    )
+    return images, masks.cpu().numpy(), painted
 
 
 def anomaly_aucs(errors: np.ndarray, labels: np.ndarray, train_classes: Sequence[str]) -> dict[str, float]:
