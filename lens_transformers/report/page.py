@@ -17,6 +17,7 @@ from ..hub.results import (
     dataset_name,
     fact_label,
     format_fact,
+    format_interval,
     format_metric,
     headline_metric,
     in_words,
@@ -132,7 +133,7 @@ def _table(group: Sequence[Evaluation]) -> dict[str, Any]:
             cells.append(_cell(format_fact(fact, evaluation.results["training"].get(fact)) if evaluation else ""))
         for metric in metrics:
             is_best = is_measured(row.get(metric)) and row[metric] == best_value(metric, rivals)
-            interval = _interval(metric, (row.get("intervals") or {}).get(metric))
+            interval = format_interval(metric, row)
             cells.append(_cell(format_metric(metric, row.get(metric)), interval, is_best=is_best))
         name = evaluation.title if evaluation and len(group) > 1 else row["name"]
         body.append({"name": name, "is_own": evaluation is not None, "cells": cells})
@@ -142,12 +143,6 @@ def _table(group: Sequence[Evaluation]) -> dict[str, Any]:
 
 def _cell(text: str, interval: str = "", *, is_best: bool = False) -> dict[str, Any]:
     return {"text": text, "interval": interval, "is_best": is_best, "is_measured": text != NOT_MEASURED}
-
-
-def _interval(metric: str, interval: Sequence[float] | None) -> str:
-    if interval is None or not all(is_measured(end) for end in interval):
-        return ""
-    return " to ".join(format_metric(metric, end) for end in interval)
 
 
 def _sentence(comparison: Comparison) -> str:

@@ -54,7 +54,10 @@ def test_an_evaluation_becomes_a_table_with_its_intervals_and_its_baseline():
     assert page.count("<small>0.8850 to 0.9140</small>") == 1
     assert '<span class="best">0.9600</span>' in page and page.count('<span class="best">') == 1
     assert page.count('<tr class="own">') == 1
-    assert "Accuracy: 0.9000, worse than the best baseline: PCA + logistic, 0.9600." in page
+    assert (
+        "Accuracy: 0.9000 (95% interval 0.8850 to 0.9140), worse than the best baseline: PCA + logistic, 0.9600."
+        in page
+    )
     assert "Trained on 12,000 images of deeplense_model_2. Evaluated on 1,500 images of deeplense_model_2" in page
 
 
