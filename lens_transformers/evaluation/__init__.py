@@ -7,7 +7,7 @@ from .pca import pca_logistic_rows
 from .reconstruction import ReconstructionMetric
 from .super_resolution import SuperResolutionMetric
 from .symmetries import average_over_symmetries
-from .upsampling import LeastSquaresFilter, bicubic_upsample, bilinear_upsample, upsampling_rows
+from .upsampling import LeastSquaresFilter, bicubic_upsample, bilinear_upsample, nearest_upsample, upsampling_rows
 
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "bilinear_upsample",
     "interpolate_masked",
     "mean_patch",
+    "nearest_upsample",
     "pca_logistic_rows",
     "reconstruction_rows",
     "upsampling_rows",
