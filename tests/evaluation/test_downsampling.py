@@ -17,7 +17,9 @@ def blur_and_bin(high, upscale, fwhm):
     kernel = torch.tensor(np.outer(profile, profile) / profile.sum() ** 2, dtype=torch.float32)
     images = torch.from_numpy(high).flatten(0, 1)[:, None]
     blurred = F.conv2d(F.pad(images, (upscale,) * 4, mode="reflect"), kernel[None, None])
-    return F.avg_pool2d(blurred, upscale).reshape(*high.shape[:2], *(size // upscale for size in high.shape[2:])).numpy()
+    return (
+        F.avg_pool2d(blurred, upscale).reshape(*high.shape[:2], *(size // upscale for size in high.shape[2:])).numpy()
+    )
 
 
 @pytest.mark.parametrize("upscale", [2, 3, 4])
