@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 
-__all__ = ["compute_with_intervals", "rank_once"]
+__all__ = ["average_with_intervals", "compute_with_intervals", "draw_weights", "rank_once"]
 
 NUM_RESAMPLES = 1000
 # Bounds the memory: so many weights, of a few resamples of many images, are looked at together.
@@ -41,10 +41,54 @@ def compute_with_intervals(
         raise ValueError(f"confidence_level must be between 0 and 1, such as 0.95, got {confidence_level}.")
     with np.errstate(invalid="ignore", divide="ignore"):
         values = statistics(np.ones((num_images, 1)))
-        resampled = [statistics(weights) for weights in _draw_weights(num_images, seed)]
+        resampled = [statistics(weights) for weights in draw_weights(num_images, seed)]
     tails = np.array([1 - confidence_level, 1 + confidence_level]) / 2
     intervals = {name: _quantiles(np.concatenate([part[name] for part in resampled]), tails) for name in values}
     return {**{name: float(value.item()) for name, value in values.items()}, "intervals": intervals}
+
+
+def average_with_intervals(
+    numbers: Mapping[str, np.ndarray], confidence_level: float = 0.95, seed: int = 0
+) -> dict[str, Any]:
+    """Means over images, and their intervals.
+
+    Args:
+        numbers: Of each image, `(images,)` by name.
+        confidence_level: As of `compute_with_intervals`.
+        seed: As of `compute_with_intervals`.
+
+    Returns:
+        As `compute_with_intervals`.
+
+    Raises:
+        ValueError: As `compute_with_intervals`.
+    """
+    num_images = len(next(iter(numbers.values())))
+
+    def means(weights: np.ndarray) -> dict[str, np.ndarray]:
+        return {name: values @ weights / num_images for name, values in numbers.items()}
+
+    return compute_with_intervals(means, num_images, confidence_level, seed)
+
+
+def draw_weights(num_images: int, seed: int) -> Iterator[np.ndarray]:
+    """Draws resamples, each of as many images as there are, with replacement.
+
+    Args:
+        num_images: Number of images.
+        seed: Draws the resamples.
+
+    Yields:
+        Weights `(images, resamples)` of a few of the `NUM_RESAMPLES` resamples.
+    """
+    rng = np.random.default_rng(seed)
+    num_at_once = max(_WEIGHTS_AT_ONCE // num_images, 1)
+    for first in range(0, NUM_RESAMPLES, num_at_once):
+        num_resamples = min(num_at_once, NUM_RESAMPLES - first)
+        drawn = rng.integers(num_images, size=(num_resamples, num_images))
+        drawn += num_images * np.arange(num_resamples)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
+        yield np.ascontiguousarray(counts.T, dtype=np.float64)
 
 
 def rank_once(
@@ -77,18 +121,6 @@ def rank_once(
         return pairs / (of_positives.sum(axis=0) * of_negatives[-1])
 
     return area
-
-
-def _draw_weights(num_images: int, seed: int) -> Iterator[np.ndarray]:
-    """Draws as many images as there are, with replacement; yields weights `(images, resamples)`."""
-    rng = np.random.default_rng(seed)
-    num_at_once = max(_WEIGHTS_AT_ONCE // num_images, 1)
-    for first in range(0, NUM_RESAMPLES, num_at_once):
-        num_resamples = min(num_at_once, NUM_RESAMPLES - first)
-        drawn = rng.integers(num_images, size=(num_resamples, num_images))
-        drawn += num_images * np.arange(num_resamples)[:, None]
-        counts = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
-        yield np.ascontiguousarray(counts.T, dtype=np.float64)
 
 
 def _quantiles(values: np.ndarray, tails: np.ndarray) -> list[float]:

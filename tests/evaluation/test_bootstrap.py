@@ -3,11 +3,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from lens_transformers.evaluation import bootstrap
-from lens_transformers.evaluation.bootstrap import compute_with_intervals, rank_once
-
-
-def _mean_of(values):
-    return lambda weights: {"mean": values @ weights / len(values)}
+from lens_transformers.evaluation.bootstrap import average_with_intervals, compute_with_intervals, rank_once
 
 
 def test_a_95_percent_interval_covers_the_truth_as_often_as_it_says():
@@ -15,14 +11,14 @@ def test_a_95_percent_interval_covers_the_truth_as_often_as_it_says():
     covered = []
     for seed in range(300):
         values = rng.exponential(size=100)
-        low, high = compute_with_intervals(_mean_of(values), 100, 0.95, seed)["intervals"]["mean"]
+        low, high = average_with_intervals({"mean": values}, 0.95, seed)["intervals"]["mean"]
         covered.append(low < 1.0 < high)
     assert 0.90 < np.mean(covered) < 0.98
 
 
 def test_the_interval_of_a_mean_is_that_of_its_standard_error():
     values = np.random.default_rng(0).standard_normal(2000)
-    result = compute_with_intervals(_mean_of(values), 2000)
+    result = average_with_intervals({"mean": values})
     low, high = result["intervals"]["mean"]
     assert result["mean"] == pytest.approx(values.mean(), abs=1e-15)
     assert high - low == pytest.approx(2 * 1.96 * values.std() / 2000**0.5, rel=0.1)
@@ -30,17 +26,17 @@ def test_the_interval_of_a_mean_is_that_of_its_standard_error():
 
 def test_intervals_depend_on_the_seed_and_not_on_how_many_resamples_are_looked_at_together(monkeypatch):
     values = np.random.default_rng(0).random(50)
-    first, again, other = (compute_with_intervals(_mean_of(values), 50, seed=seed) for seed in (0, 0, 1))
+    first, again, other = (average_with_intervals({"mean": values}, seed=seed) for seed in (0, 0, 1))
     assert first == again != other
     monkeypatch.setattr(bootstrap, "_WEIGHTS_AT_ONCE", 7 * 50)
-    assert compute_with_intervals(_mean_of(values), 50)["intervals"]["mean"] == pytest.approx(
+    assert average_with_intervals({"mean": values})["intervals"]["mean"] == pytest.approx(
         first["intervals"]["mean"], rel=1e-14
     )
 
 
 def test_many_images_are_looked_at_in_few_resamples_at_once(monkeypatch):
     monkeypatch.setattr(bootstrap, "NUM_RESAMPLES", 10)
-    shapes = [weights.shape for weights in bootstrap._draw_weights(300_000, seed=0)]
+    shapes = [weights.shape for weights in bootstrap.draw_weights(300_000, seed=0)]
     assert shapes == [(300_000, 3)] * 3 + [(300_000, 1)]
 
 
@@ -67,4 +63,4 @@ def test_resamples_without_a_number_do_not_count():
 @pytest.mark.parametrize("level", [0, 1, 95])
 def test_a_confidence_level_that_is_no_share_is_refused(level):
     with pytest.raises(ValueError, match=f"confidence_level must be between 0 and 1, such as 0.95, got {level}"):
-        compute_with_intervals(_mean_of(np.ones(3)), 3, level)
+        average_with_intervals({"mean": np.ones(3)}, level)

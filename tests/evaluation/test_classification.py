@@ -13,7 +13,7 @@ from sklearn.metrics import (
 )
 
 from lens_transformers.evaluation import ClassificationMetric
-from lens_transformers.evaluation.bootstrap import _draw_weights
+from lens_transformers.evaluation.bootstrap import draw_weights
 from lens_transformers.evaluation.calibration import expected_calibration_error
 
 
@@ -60,7 +60,7 @@ def test_intervals_are_those_of_computing_each_resample_anew(monkeypatch):
     metric = ClassificationMetric()
     result = metric.compute(predictions=probabilities, references=labels, confidence_level=0.8, seed=7)
     resampled = []
-    for weights in np.concatenate(list(_draw_weights(200, seed=7)), axis=1).T:
+    for weights in np.concatenate(list(draw_weights(200, seed=7)), axis=1).T:
         drawn = np.arange(200).repeat(weights.astype(int))
         assert len(drawn) == 200
         resampled.append(_by_scikit_learn(probabilities[drawn], labels[drawn]))
