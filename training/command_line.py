@@ -14,6 +14,7 @@ from transformers.integrations import is_tensorboard_available
 
 from lens_transformers import LensMAEConfig
 from lens_transformers.data.augmentation import AUGMENTATIONS
+from lens_transformers.data.report import OnError
 
 
 def has_fast_bfloat16() -> bool:
@@ -48,20 +49,20 @@ class DataArguments:
             "choices": list(AUGMENTATIONS),
         },
     )
-    augmentation_settings: str | None = field(
+    augmentation_settings: dict | str | None = field(
         default=None,
         metadata={"help": 'Settings of the augmentation as JSON, such as \'{"noise_std": 0.01, "max_psf_fwhm": 1}\'.'},
     )
-    on_error: str = field(
+    on_error: OnError = field(
         default="raise",
-        metadata={"help": "Images that cannot be used: raise, or skip and report them.", "choices": ["raise", "skip"]},
+        metadata={"help": "Images that cannot be used: raise, or skip and report them."},
     )
     nan_fill: float | None = field(default=None, metadata={"help": "Flux that replaces NaN and infinite pixels."})
-    fits_layout: str | None = field(
+    fits_layout: dict | str | None = field(
         default=None,
         metadata={"help": 'How FITS files hold images, FitsLayout\'s arguments as JSON, such as \'{"hdu": "SCI"}\'.'},
     )
-    split_fractions: str | None = field(
+    split_fractions: dict | str | None = field(
         default=None,
         metadata={"help": 'Divide a set that has no splits, as JSON: \'{"train": 0.8, "test": 0.2}\'.'},
     )

@@ -81,13 +81,14 @@ def load_splits(arguments: DataArguments, task: Task, streaming: bool = False) -
 def _load(
     arguments: DataArguments, split: str, task: Task, source: str | None = None, *, streaming: bool = False
 ) -> Any:
-    return load_lensing_dataset(
+    load: Any = load_lensing_dataset  # which gives a stream or not
+    return load(
         source or arguments.dataset,
         split=split,
         task=task,
         on_error=arguments.on_error,
         nan_fill=arguments.nan_fill,
-        layout=_fits_layout(arguments),
+        layout=_fits_layout(arguments.fits_layout),
         split_fractions=arguments.split_fractions,
         split_seed=arguments.split_seed,
         num_workers=arguments.num_workers,
@@ -95,14 +96,14 @@ def _load(
     )
 
 
-def _fits_layout(arguments: DataArguments) -> FitsLayout | None:
-    if arguments.fits_layout is None:
+def _fits_layout(settings: Any) -> FitsLayout | None:
+    if settings is None:
         return None
-    settings = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in arguments.fits_layout.items()
+    layout: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()
     }
     try:
-        return FitsLayout(**settings)
+        return FitsLayout(**layout)
     except TypeError as error:
         raise ValueError(f"--fits_layout: {error}.") from error
 
@@ -144,14 +145,18 @@ def _list_files(arguments: DataArguments, split: str, task: Task, source: str) -
     divided = arguments.split_fractions is not None and split in arguments.split_fractions
     if divided or arguments.on_error == "skip":
         return None
-    return files_of_rows(source, split=split, task=task, layout=_fits_layout(arguments))
+    return files_of_rows(source, split=split, task=task, layout=_fits_layout(arguments.fits_layout))
 
 
 def make_collators(
     image_processor: Any, arguments: DataArguments, task: Task, seed: int
 ) -> tuple[LensDataCollator, LensDataCollator]:
     """What makes batches to train on, with augmentation, and to evaluate on, without."""
-    augmentation = get_augmentation(arguments.augmentation, **(arguments.augmentation_settings or {}))
+    settings: Any = arguments.augmentation_settings or {}
+    try:
+        augmentation = get_augmentation(arguments.augmentation, **settings)
+    except TypeError as error:
+        raise ValueError(f"--augmentation_settings: {error}.") from error
     return LensDataCollator(image_processor, task, augmentation, seed), LensDataCollator(image_processor, task)
 
 

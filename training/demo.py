@@ -101,8 +101,8 @@ def plan(root: Path, budget: float, test_flags: dict[str, list[str]]) -> list[St
     """The commands, with training times that fit into the budget (in minutes)."""
     honest = budget >= HONEST_BUDGET
     seconds = share_out(budget, honest)
-    # A short demo would spend its time on simulating what it cannot train on.
-    pairs, images = (max(round(count * min(budget / 10, 1)), 60) for count in (600, 9000))
+    # A short demo would spend its time on simulating what it cannot train on; a step takes 64 images.
+    pairs, images = (max(round(count * min(budget / 10, 1)), 96) for count in (600, 9000))
 
     simulated = {name: root / "data" / name for name in ("deeplense_model_2", "sr_deeplense", "sr_physical")}
     steps = [
@@ -180,7 +180,7 @@ def simulate(preset: str, output: Path, num_train: int, num_test: int) -> Step:
 def train(script: str, recipe: str, output: Path, data: Path, seconds: float, flags: list[str] | None = None) -> Step:
     flags = flags or []
     command = python(script, RECIPES / f"{recipe}.yaml", "--dataset", data, "--output_dir", output)
-    command += [*flags, "--max_train_seconds", f"{seconds:.0f}"]
+    command += [*flags, "--max_train_seconds", f"{seconds:.0f}", "--overwrite_output_dir", "True"]
     title = flags[flags.index("--title") + 1] if "--title" in flags else recipe
     return Step(f"{script}: {title}", output, command)
 

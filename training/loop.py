@@ -46,8 +46,8 @@ class RunTrainer(LensTrainer):
 
     Args:
         *args: As `Trainer` takes them.
-        eval_collator: Makes batches to evaluate on.
-        name_rows: Gives names of training images, for messages.
+        eval_collator: Makes batches to evaluate on; by default as those to train on.
+        name_rows: Gives names of training images, for messages; by default their rows.
         **kwargs: As `Trainer` takes them.
 
     Raises:
@@ -55,12 +55,19 @@ class RunTrainer(LensTrainer):
     """
 
     args: LensTrainingArguments
+    model: Any
 
-    def __init__(self, *args: Any, eval_collator: Callable, name_rows: Callable[[Sequence[int]], list[str]], **kwargs):
+    def __init__(
+        self,
+        *args: Any,
+        eval_collator: Callable | None = None,
+        name_rows: Callable[[Sequence[int]], list[str]] | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(*args, **kwargs)
         _check_number_of_images(self.train_dataset, self.args)
-        self.eval_collator = eval_collator
-        self.name_rows = name_rows
+        self.eval_collator = eval_collator or self.data_collator
+        self.name_rows = name_rows or (lambda rows: [f"row {row}" for row in rows])
         self.compute_metrics = MeanOfScores()
         self.averaged: AveragedModel | None = None
         if self.args.ema_decay:
@@ -210,7 +217,7 @@ class RunTrainer(LensTrainer):
         inputs, model = self._prepare_inputs(inputs), self.model.eval()
         size = len(inputs["pixel_values"])
         with torch.no_grad():
-            losses = [
+            losses: list[Any] = [
                 self.compute_loss(model, {name: value[index : index + 1] for name, value in inputs.items()})
                 for index in range(size)
             ]
@@ -243,7 +250,7 @@ class MeanOfScores:
         self._start()
 
     def _start(self) -> None:
-        self._sum, self._count = 0.0, 0
+        self._sum, self._count = torch.zeros((), dtype=torch.float64), 0
 
     def __call__(self, evaluated: EvalPrediction, compute_result: bool = True) -> dict[str, float]:
         """Adds a batch of numbers `(batch, scores)`; returns the means after the last."""

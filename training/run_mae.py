@@ -51,6 +51,8 @@ from lens_transformers.visualization import plot_reconstructions, plot_training_
 NUM_FIGURE_ROWS = 4
 # Rows among which a stream of stored images is shuffled; simulated ones come at random.
 BUFFER_SIZE = 1000
+# Images of a stream, which may have to be simulated, that the image processor's constants are measured on.
+NUM_MEASURED_OF_STREAM = 256
 FILLINGS = {"Mean of visible pixels": mean_patch, "Harmonic interpolation": interpolate_masked}
 
 
@@ -97,7 +99,8 @@ def main() -> None:
         # Readers of several shards at once would take seconds to start, at every pass.
         train = train.shuffle(seed=arguments.seed, buffer_size=BUFFER_SIZE, max_buffer_input_shards=1)
     validation = load_validation(data_arguments, "pretraining", test)
-    image_processor = make_image_processor(model_arguments, train)
+    measured = {"num_samples": NUM_MEASURED_OF_STREAM} if data_arguments.streaming else {}
+    image_processor = make_image_processor(model_arguments, train, **measured)
     masking = {} if arguments.mask_ratio is None else {"mask_ratio": arguments.mask_ratio}
     config = make_config(model_arguments, num_channels=train.features["image"].shape[0], **masking)
     check_blocks(config, train.features["image"].shape[1:])
@@ -257,7 +260,7 @@ def check_blocks(config: LensMAEConfig, size: Sequence[int]) -> None:
 
 def measure(
     trainer: PretrainingTrainer, test: Dataset, collator: MaskedCollator, image_processor: LensMAEImageProcessor
-) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
+) -> tuple[dict[str, np.ndarray], Any]:
     """Hide blocks of the test images, the same in every run of a seed, and paint them again, in flux.
 
     Returns:
@@ -266,8 +269,9 @@ def measure(
     """
     errors: dict[str, list[np.ndarray]] = {name: [] for name in ("LensMAE", *FILLINGS)}
     shown: list[np.ndarray] = []
+    model: Any = trainer.model
     for batch, outputs in predict(trainer, test, collator, "Reconstructing"):
-        images, masks, painted = in_flux(trainer.model, batch["pixel_values"], outputs, image_processor)
+        images, masks, painted = in_flux(model, batch["pixel_values"], outputs, image_processor)
         filled = {"LensMAE": painted, **{name: fill(images, masks) for name, fill in FILLINGS.items()}}
         for name, pixels in filled.items():
             squares = ((pixels.astype(np.float64) - images) ** 2).mean(axis=1)
@@ -281,10 +285,11 @@ def in_flux(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Images and reconstructions `(batch, bands, height, width)`, and masks `(batch, height, width)`."""
     patch_mask = outputs.mask[..., None].expand(-1, -1, model.config.patch_size**2 * model.config.num_channels)
-    masks = model.unpatchify(patch_mask, tuple(pixel_values.shape[2:]))[:, 0].bool()
+    height, width = pixel_values.shape[2:]
+    masks = model.unpatchify(patch_mask, (height, width))[:, 0].bool()
+    flux: Any = image_processor.post_process_reconstruction
     painted = model.reconstruct(pixel_values, outputs)
-    images, painted = (image_processor.post_process_reconstruction(part.cpu()) for part in (pixel_values, painted))
-    return images.numpy(), masks.cpu().numpy(), painted.numpy()
+    return flux(pixel_values.cpu()).numpy(), masks.cpu().numpy(), flux(painted.cpu()).numpy()
 
 
 def score_anomalies(errors: np.ndarray, labels: np.ndarray, train_classes: Sequence[str]) -> dict[str, Any]:

@@ -1,30 +1,14 @@
-"""Tiny sets of rings, and scripts that are launched in this process."""
+"""Scripts that are launched in this process, and a tiny set of images for them."""
 
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from datasets import Dataset
 
-from lens_transformers.data import lens_features
-
-
-SCRIPTS = Path(__file__).parents[2] / "training"
-sys.path.insert(0, str(SCRIPTS))  # as Python does for a script that is launched
+from tests.rings import write_rings
 
 
-def write_rings(folder, split, num_rows, seed, side=32):
-    """Rings whose radius depends on the class, in the house's schema."""
-    generator = np.random.default_rng(seed)
-    y, x = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
-    labels = np.arange(num_rows) % 3
-    radius = 0.3 + 0.15 * labels[:, None, None] + 0.02 * generator.standard_normal((num_rows, 1, 1))
-    images = np.exp(-(((np.hypot(x, y) - radius) / 0.1) ** 2)).astype(np.float32)[:, None]
-    features = lens_features(images.shape[1:], label=True)
-    (folder / "data").mkdir(parents=True, exist_ok=True)
-    rows = {"image": list(images), "label": list(labels)}
-    Dataset.from_dict(rows, features=features).to_parquet(folder / "data" / f"{split}-00000-of-00001.parquet")
+sys.path.insert(0, str(Path(__file__).parents[2] / "training"))  # as Python does for a script that is launched
 
 
 @pytest.fixture(scope="session")

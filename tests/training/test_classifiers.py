@@ -333,7 +333,7 @@ def test_test_time_augmentation_stands_beside_the_single_pass_and_does_not_depen
             rows_of["image"] = list(turn(images, 5).numpy())
             dataset = Dataset.from_dict(rows_of, features=dataset.features)
         dataset.to_parquet(turned / name)
-    turned_rows = read_rows(launch(*flags, dataset=turned))
+    turned_rows = read_rows(launch(*flags, "--overwrite_output_dir", True, dataset=turned))
     assert turned_rows[1]["auc_macro"] == pytest.approx(rows[1]["auc_macro"])
 
 

@@ -51,6 +51,7 @@ def write_pairs(folder, upscale=2, symmetry=0):
 def launch(tmp_path, monkeypatch):
     def launch(dataset, *flags):
         arguments = ["--dataset", dataset, "--output_dir", tmp_path / "run", "--max_steps", 2, "--filter_size", 3]
+        arguments += ["--per_device_train_batch_size", 3, "--overwrite_output_dir", True]
         arguments += ["--config_overrides", "num_hidden_layers=1,sr_num_blocks=1", "--learning_rate", 1e-3]
         monkeypatch.setattr(sys, "argv", [run_sr.__file__, *map(str, [*arguments, *flags])])
         run_sr.main()
@@ -68,7 +69,9 @@ def read_rows(folder):
     [(3, ["--sr_loss", "l1", "--consistency_weight", 2], torch.abs), (4, ["--sr_loss", "mse"], torch.square)],
 )
 def test_the_ratio_is_that_of_the_pairs_and_the_loss_the_one_asked_for(launch, tmp_path, upscale, flags, distance):
-    run = launch(write_pairs(tmp_path / "pairs", upscale), *flags, "--learning_rate", 0)
+    run = launch(
+        write_pairs(tmp_path / "pairs", upscale), *flags, "--learning_rate", 0, "--per_device_train_batch_size", 6
+    )
     first_loss = json.loads((run / "trainer_state.json").read_text())["log_history"][0]["loss"]
     model = AutoModelForImageToImage.from_pretrained(run)
     assert model.config.upscale == upscale

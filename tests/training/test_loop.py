@@ -1,0 +1,327 @@
+"""What the training loop measures, averages and refuses."""
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+import weakref
+
+import command_line
+import common
+import loop
+import numpy as np
+import pytest
+import run_classification
+import run_mae
+import run_sr
+import torch
+from layer_decay import learning_rate_scales
+from safetensors.torch import load_file
+
+from lens_transformers import LensMAEConfig, LensMAEForClassification, LensMAEImageProcessor
+from lens_transformers.data import LensDataCollator
+from tests.rings import write_rings
+
+
+QUICK = ["--config_overrides", "num_hidden_layers=1,decoder_num_hidden_layers=1", "--max_steps", 3]
+QUICK += ["--learning_rate", 1e-3]
+
+
+def read_json(path):
+    return json.loads(path.read_text())
+
+
+def test_an_average_of_the_weights_is_what_is_saved(rings, run_script, tmp_path):
+    flags = ["--dataset", rings, *QUICK, "--save_strategy", "steps", "--save_steps", 1]
+    run_script(run_mae, *flags, "--ema_decay", 0.9, "--output_dir", tmp_path)
+    expected = None
+    for step in (1, 2, 3):
+        trained = torch.load(tmp_path / f"checkpoint-{step}/trained_weights.pt", weights_only=True)
+        weight = 1 if step == 1 else 1 - step / (9 + step)
+        value = trained["decoder.decoder_pred.weight"].double()
+        expected = value if expected is None else expected + weight * (value - expected)
+    for folder in (tmp_path, tmp_path / "checkpoint-3"):
+        saved = load_file(folder / "model.safetensors")["decoder.decoder_pred.weight"].double()
+        torch.testing.assert_close(saved, expected, rtol=1e-5, atol=1e-7)
+    assert not torch.equal(saved, value)
+
+
+def test_the_learning_rate_falls_from_layer_to_layer():
+    model = LensMAEForClassification(LensMAEConfig.from_size("tiny", num_hidden_layers=2, num_labels=3))
+    scales = learning_rate_scales(model, 0.5)
+    assert scales["classifier.weight"] == 1
+    layers = [{scale for name, scale in scales.items() if f".layers.{index}." in name} for index in range(2)]
+    assert layers == [{0.25}, {0.5}]
+    assert {scale for name, scale in scales.items() if ".embeddings." in name} == {0.125}
+
+
+def test_the_base_learning_rate_is_for_256_images(tmp_path):
+    flags = {"per_device_train_batch_size": 16, "gradient_accumulation_steps": 4, "base_learning_rate": 1e-3}
+    assert command_line.LensTrainingArguments(output_dir=str(tmp_path), **flags).learning_rate == 2.5e-4
+
+
+def test_validation_loss_repeats_and_is_without_augmentation(rings, run_script, tmp_path):
+    flags = ["--dataset", rings, *QUICK, "--learning_rate", 0, "--eval_strategy", "steps", "--eval_steps", 1]
+    losses = []
+    for name, augmentation in (("one", "none"), ("two", "dihedral")):
+        extra = ["--augmentation", augmentation, "--output_dir", tmp_path / name, "--seed", 0]
+        run_script(run_mae, *flags, *extra, "--eval_on_start", True, "--per_device_eval_batch_size", 4 + len(losses))
+        losses.append(
+            next(
+                e["eval_loss"]
+                for e in read_json(tmp_path / name / "trainer_state.json")["log_history"]
+                if "eval_loss" in e
+            )
+        )
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2 if command_line.has_fast_bfloat16() else 1e-5)
+
+
+class Stub(torch.nn.Module):
+    """A network that gives the mean of each image."""
+
+    main_input_name = "pixel_values"
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, pixel_values, labels=None):
+        return {"mean": self.scale * pixel_values.mean(dim=(1, 2, 3))}
+
+
+class Counted(LensDataCollator):
+    """Counts the batches of pixels that are alive at once."""
+
+    def __init__(self):
+        super().__init__(lambda images, return_tensors: {"pixel_values": images}, "classification")
+        self.alive, self.most, self.images = 0, 0, 0
+
+    def __call__(self, rows):
+        batch = super().__call__(rows)
+        self.alive, self.images = self.alive + 1, self.images + len(rows)
+        self.most = max(self.most, self.alive)
+        weakref.finalize(batch["pixel_values"], self.forget)
+        return batch
+
+    def forget(self):
+        self.alive -= 1
+
+
+class Rows(torch.utils.data.Dataset):
+    """30,000 images of 150x150 pixels, of which one exists."""
+
+    image = np.zeros((1, 150, 150), dtype=np.float32)
+
+    def __len__(self):
+        return 30_000
+
+    def __getitem__(self, index):
+        return {"image": self.image, "label": index % 3}
+
+
+class StubTrainer(loop.RunTrainer):
+    def score_images(self, inputs, outputs):
+        return {"loss": outputs["mean"] + inputs["labels"], "two": inputs["labels"] == 2}
+
+
+def test_evaluation_of_30_000_images_holds_a_few_batches_at_once(tmp_path):
+    arguments = command_line.LensTrainingArguments(
+        output_dir=str(tmp_path), per_device_eval_batch_size=1024, bf16=False
+    )
+    collator = Counted()
+    trainer = StubTrainer(
+        Stub(),
+        arguments,
+        collator,
+        Rows(),
+        Rows(),
+        eval_collator=collator,
+        name_rows=lambda rows: list(map(str, rows)),
+    )
+    metrics = trainer.evaluate()
+    assert metrics["eval_loss"] == 1 and metrics["eval_two"] == pytest.approx(1 / 3)
+    assert collator.images == 30_000
+    assert collator.most <= 3
+
+
+def test_two_processes_measure_what_one_does_with_an_uneven_last_batch(rings, run_script, tmp_path):
+    # 13 images: batches of 4 + 4 and 4 + 1, where the second process fills up. Measured before the first step, for
+    # batch norms of two processes see other batches.
+    flags = ["--dataset", rings, *QUICK, "--max_steps", 1, "--learning_rate", 0, "--eval_on_start", True]
+    flags += ["--eval_strategy", "steps", "--per_device_eval_batch_size", 4, "--bf16", False, "--baselines", False]
+    flags += ["--use_cpu", True, "--output_dir"]
+    run_script(run_classification, *flags, tmp_path / "one")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2]
+    command += [run_classification.__file__, *flags, tmp_path / "two", "--ddp_backend", "gloo"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run(list(map(str, command)), env=environment, check=True, capture_output=True, timeout=120)
+    one, two = (
+        next(
+            entry for entry in read_json(tmp_path / name / "trainer_state.json")["log_history"] if "eval_loss" in entry
+        )
+        for name in ("one", "two")
+    )
+    assert two["eval_loss"] == pytest.approx(one["eval_loss"], rel=1e-6)
+    assert two["eval_accuracy"] == pytest.approx(one["eval_accuracy"], rel=1e-6)
+    results = read_json(tmp_path / "two/results.json")
+    assert results["training"]["batch_size"] == 16
+    assert results["data"]["num_test"] == 13
+
+
+def test_a_loss_that_is_not_finite_names_the_step_and_the_image(rings, run_script, tmp_path, monkeypatch):
+    dataset = tmp_path / "pairs"
+    for index in range(8):
+        for name, side in (("LR", 16), ("HR", 32)):
+            (dataset / name).mkdir(parents=True, exist_ok=True)
+            image = np.random.default_rng(index).random((side, side)).astype(np.float32)
+            if index == 5 and name == "HR":
+                image[3, 3] = 3e38
+            np.save(dataset / name / f"{index}.npy", image)
+    flags = ["--dataset", dataset, "--test_dataset", dataset, *QUICK, "--max_steps", 4, "--sr_loss", "mse"]
+    flags += ["--per_device_train_batch_size", 2, "--save_strategy", "steps", "--save_steps", 1]
+    with pytest.raises(FloatingPointError) as raised:
+        run_script(run_sr, *flags, "--output_dir", tmp_path / "out")
+    message = str(raised.value)
+    assert "Step " in message and "5.npy" in message
+    assert message.count(".npy") == 1
+    failed = int(message.split("Step ")[1].split(":")[0])
+    last = loop.last_checkpoint(tmp_path / "out")
+    assert (last is None) == (failed == 1)
+    if last is not None:
+        assert last.name == f"checkpoint-{failed - 1}"
+        assert all(bool(value.isfinite().all()) for value in load_file(last / "model.safetensors").values())
+
+
+def test_a_full_disk_stops_in_words_and_keeps_the_last_checkpoint(rings, run_script, tmp_path, monkeypatch):
+    save = loop.RunTrainer._save_optimizer_and_scheduler
+
+    def full(self, folder):
+        if self.state.global_step == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(self, folder)
+
+    monkeypatch.setattr(loop.RunTrainer, "_save_optimizer_and_scheduler", full)
+    flags = ["--dataset", rings, *QUICK, "--save_strategy", "steps", "--save_steps", 1, "--output_dir", tmp_path]
+    with pytest.raises(OSError, match=r"Step 2: no space left .* Go on with: .*checkpoint-1"):
+        run_script(run_mae, *flags)
+    assert not (tmp_path / "checkpoint-2").exists()
+
+
+def test_a_checkpoint_that_will_not_fit_is_not_begun(rings, run_script, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 1000))
+    flags = ["--dataset", rings, *QUICK, "--save_strategy", "steps", "--save_steps", 1, "--output_dir", tmp_path]
+    with pytest.raises(OSError, match="Step 1: no space left"):
+        run_script(run_mae, *flags)
+    assert not list(tmp_path.glob("checkpoint-*"))
+
+
+def test_a_folder_that_holds_another_run_is_refused_until_it_may_be_replaced(rings, run_script, tmp_path):
+    flags = ["--dataset", rings, *QUICK, "--output_dir", tmp_path / "out"]
+    run_script(run_mae, *flags, "--save_strategy", "steps", "--save_steps", 1)
+    with pytest.raises(ValueError, match="holds another run"):
+        run_script(run_mae, *flags)
+    run_script(run_mae, *flags, "--overwrite_output_dir", True)
+    assert not list((tmp_path / "out").glob("checkpoint-*"))
+
+
+def test_what_cannot_be_trained_on_is_refused_in_words(rings, run_script, tmp_path):
+    flags = [*QUICK, "--output_dir", tmp_path / "out"]
+    with pytest.raises(ValueError, match="takes 64 images, and there are 30 .*batch_size 30"):
+        run_script(run_mae, "--dataset", rings, *flags, "--per_device_train_batch_size", 64)
+    write_rings(tmp_path / "small", "train", 9, seed=0, side=12)
+    write_rings(tmp_path / "small", "test", 3, seed=1, side=12)
+    with pytest.raises(ValueError, match="12x12 pixels have 1 blocks of 16 pixels"):
+        run_script(run_mae, "--dataset", tmp_path / "small", *flags)
+    for index in range(9):
+        (tmp_path / "unlabelled").mkdir(exist_ok=True)
+        np.save(tmp_path / "unlabelled" / f"{index}.npy", np.random.default_rng(index).random((32, 32)))
+    with pytest.raises(ValueError, match="(?i)class|label"):
+        run_script(run_classification, "--dataset", tmp_path / "unlabelled", *flags)
+
+
+def test_the_nearest_option_is_offered(run_script):
+    with pytest.raises(SystemExit, match="no option --learning_rat. Did you mean --learning_rate?"):
+        run_script(run_mae, "--dataset", "lenses", "--output_dir", "out", "--learning_rat", 1e-3)
+
+
+def test_help_fits_on_a_screen_a_group(run_script, capsys):
+    with pytest.raises(SystemExit):
+        run_script(run_mae, "--help")
+    groups = capsys.readouterr().out.split("\n\n")
+    assert len(groups) >= 4 and max(group.count("\n") for group in groups) < 60
+    with pytest.raises(SystemExit):
+        run_script(run_mae, "--help_all")
+    assert "--adam_epsilon" in capsys.readouterr().out
+
+
+def test_pretraining_on_one_class_scores_the_others_as_anomalies(rings, run_script, tmp_path):
+    flags = ["--dataset", rings, *QUICK, "--train_classes", "no_sub", "--figure_epochs", 2, "--max_steps", 4]
+    run_script(run_mae, *flags, "--per_device_train_batch_size", 5, "--output_dir", tmp_path)
+    results = read_json(tmp_path / "results.json")
+    assert results["data"]["num_train"] == 10
+    for row in results["rows"]:
+        assert 0 <= row["anomaly_auc_cdm"] <= 1 and 0 <= row["anomaly_auc_axion"] <= 1
+        assert "anomaly_auc_no_sub" not in row
+    assert (tmp_path / "figures/reconstructions_epoch_0002.png").is_file()
+
+
+def test_the_larger_error_of_another_class_is_an_anomaly():
+    errors, labels = np.array([1.0, 2.0, 3.0, 0.5, 5.0]), np.array([0, 0, 1, 2, 2])
+    assert run_mae.anomaly_aucs(errors, labels, ["no_sub"]) == {"anomaly_auc_cdm": 1.0, "anomaly_auc_axion": 0.5}
+
+
+def test_the_mask_ratio_comes_to_its_end_in_a_straight_line(rings, run_script, tmp_path, monkeypatch):
+    ratios = []
+    forward = run_mae.LensMAEForPreTraining.forward
+
+    def noted(self, pixel_values=None, noise=None, mask_ratio=None, **kwargs):
+        ratios.append(mask_ratio)
+        return forward(self, pixel_values, noise=noise, mask_ratio=mask_ratio, **kwargs)
+
+    monkeypatch.setattr(run_mae.LensMAEForPreTraining, "forward", noted)
+    flags = ["--dataset", rings, *QUICK, "--max_steps", 4, "--mask_ratio", 0.9, "--mask_ratio_start", 0.5]
+    run_script(run_mae, *flags, "--output_dir", tmp_path)
+    assert ratios[:4] == pytest.approx([0.5, 0.6, 0.7, 0.8])
+    assert read_json(tmp_path / "config.json")["mask_ratio"] == 0.9
+
+
+def test_an_endless_simulated_stream_is_trained_on(run_script, tmp_path):
+    flags = [*QUICK, "--streaming", True, "--per_device_train_batch_size", 4, "--output_dir", tmp_path]
+    run_script(run_mae, "--dataset", "simulate:deeplense_model_2?num_test=3&num_validation=3", *flags)
+    results = read_json(tmp_path / "results.json")
+    assert results["data"]["num_train"] is None and results["data"]["num_test"] == 3
+    assert results["training"]["images_seen"] == 12
+
+
+def test_options_of_loading_reach_the_loader(tmp_path, caplog):
+    for name in ("no_sub", "cdm", "axion"):
+        (tmp_path / name).mkdir()
+        for index in range(8):
+            np.save(tmp_path / name / f"{index}.npy", np.random.default_rng(index).random((32, 32)))
+    np.save(tmp_path / "cdm/8.npy", np.full((32, 32), np.nan))
+    fractions = '{"train": 0.5, "test": 0.5}'
+    arguments = command_line.DataArguments(str(tmp_path), on_error="skip", split_fractions=fractions)
+    train, test = common.load_splits(arguments, "classification")
+    assert len(train) + len(test) == 24 and len(test) > 3
+    with pytest.raises(ValueError, match="--fits_layout"):
+        common.load_splits(command_line.DataArguments(str(tmp_path), fits_layout='{"hdus": [1]}'), "classification")
+    with pytest.raises(ValueError, match="is not JSON"):
+        command_line.DataArguments(str(tmp_path), split_fractions="half")
+
+
+def test_images_that_are_in_both_splits_are_warned_of(rings, tmp_path, caplog):
+    for split in ("train", "test"):
+        write_rings(tmp_path, split, 6, seed=0)
+    common.load_splits(command_line.DataArguments(str(tmp_path)), "classification")
+    assert "6 in train and test" in caplog.text
+
+
+def test_a_checkpoint_of_other_bands_is_refused(rings, run_script, tmp_path):
+    LensMAEForClassification(LensMAEConfig.from_size("tiny", num_channels=3)).save_pretrained(tmp_path / "rgb")
+    LensMAEImageProcessor(num_bands=3).save_pretrained(tmp_path / "rgb")
+    with pytest.raises(ValueError, match="network of 3 bands; the images have 1"):
+        run_script(
+            run_mae, "--dataset", rings, "--model_name_or_path", tmp_path / "rgb", "--output_dir", tmp_path / "o"
+        )
