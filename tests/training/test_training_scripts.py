@@ -103,20 +103,6 @@ def test_pretraining_leaves_a_folder_that_loads_and_its_baselines(pretrained):
     assert AutoModel.from_pretrained(pretrained).config.num_hidden_layers == 1
 
 
-def test_classes_that_were_not_trained_on_are_scored_as_anomalies(launch, lenses, tmp_path):
-    launch(run_mae, "--dataset", lenses, "--train_classes", "no_sub", "cdm", "--output_dir", tmp_path, *QUICK)
-    for row in read_results(tmp_path)["rows"]:
-        metrics = {"masked_mse_0.75", "anomaly_auc_axion", "anomaly_precision_at_1_percent_axion"}
-        assert row["intervals"].keys() == metrics == row.keys() - {"name", "split", "intervals"}
-
-
-def test_the_error_of_a_class_is_set_beside_those_of_the_classes_trained_on():
-    labels, errors = np.arange(300) % 3, np.linspace(0, 1, 300) + 10.0 * (np.arange(300) % 3 == 2)
-    scores = run_mae.score_anomalies(errors, labels, ["no_sub"])
-    assert scores["anomaly_auc_cdm"] == pytest.approx(0.505)
-    assert scores["anomaly_auc_axion"] == scores["anomaly_precision_at_1_percent_axion"] == 1.0
-
-
 def test_the_processors_constants_are_those_of_the_training_images(pretrained, lenses):
     processor = AutoImageProcessor.from_pretrained(pretrained)
     images = Dataset.from_parquet(str(lenses / "data/train-00000-of-00001.parquet")).with_format("numpy")["image"][:]
