@@ -37,14 +37,14 @@ from common import (
 )
 from datasets import Dataset
 from loop import RunTrainer
-from sklearn.metrics import roc_auc_score
 from streams import EndlessPasses
 from transformers import TrainerCallback
 
 from lens_transformers import LensMAEConfig, LensMAEForPreTraining, LensMAEImageProcessor
 from lens_transformers.data import LABEL_NAMES, LensDataCollator
 from lens_transformers.data.augmentation import sample_keys
-from lens_transformers.evaluation import interpolate_masked, mean_patch
+from lens_transformers.evaluation import AnomalyMetric, interpolate_masked, mean_patch
+from lens_transformers.evaluation.bootstrap import average_with_intervals
 from lens_transformers.visualization import plot_reconstructions, plot_training_curves
 
 
@@ -128,12 +128,14 @@ def main() -> None:
     errors, (images, masks, painted) = measure(trainer, test, masked_collator, image_processor)
     name = f"masked_mse_{config.mask_ratio:g}"
     rows: list[dict[str, Any]] = [
-        {"name": row, "split": "test", name: float(np.mean(values))} for row, values in errors.items()
+        {"name": row, "split": "test", **average_with_intervals({name: values})} for row, values in errors.items()
     ]
     if data_arguments.train_classes is not None:
         for row, values in zip(rows, errors.values(), strict=True):
-            row.update(anomaly_aucs(values, np.asarray(test["label"][:]), data_arguments.train_classes))
-    print_rows(rows, [key for key in rows[0] if key not in ("name", "split")])
+            scores = score_anomalies(values, np.asarray(test["label"][:]), data_arguments.train_classes)
+            row["intervals"] |= scores.pop("intervals")
+            row |= scores
+    print_rows(rows, [key for key in rows[0] if key == name or key.startswith("anomaly_auc")])
     figures = {
         "reconstructions": plot_reconstructions(images, masks, painted),
         "training_curves": plot_training_curves(trainer.state.log_history),
@@ -290,7 +292,7 @@ def in_flux(
     return flux(pixel_values.cpu()).numpy(), masks.cpu().numpy(), flux(painted.cpu()).numpy()
 
 
-def anomaly_aucs(errors: np.ndarray, labels: np.ndarray, train_classes: Sequence[str]) -> dict[str, float]:
+def score_anomalies(errors: np.ndarray, labels: np.ndarray, train_classes: Sequence[str]) -> dict[str, Any]:
     """How well the error of reconstruction tells each class that was not trained on from those that were.
 
     Args:
@@ -299,15 +301,19 @@ def anomaly_aucs(errors: np.ndarray, labels: np.ndarray, train_classes: Sequence
         train_classes: Names of the classes trained on.
 
     Returns:
-        `anomaly_auc_<class>`: the share of pairs in which the image of that class has the larger error.
+        `anomaly_auc_<class>` and `anomaly_precision_at_1_percent_<class>` by `AnomalyMetric`, of the images of that
+        class among those of the classes trained on; and `intervals` of both.
     """
     known = np.isin(labels, [LABEL_NAMES.index(name) for name in train_classes])
-    aucs = {}
+    row: dict[str, Any] = {"intervals": {}}
     for index, name in enumerate(LABEL_NAMES):
         chosen = known | (labels == index)
         if name not in train_classes and (labels == index).any() and known.any():
-            aucs[f"anomaly_auc_{name}"] = float(roc_auc_score(labels[chosen] == index, errors[chosen]))
-    return aucs
+            scores = AnomalyMetric().compute(predictions=errors[chosen], references=labels[chosen] == index)
+            intervals = scores.pop("intervals")
+            row |= {f"anomaly_{metric}_{name}": value for metric, value in scores.items()}
+            row["intervals"] |= {f"anomaly_{metric}_{name}": interval for metric, interval in intervals.items()}
+    return row
 
 
 if __name__ == "__main__":

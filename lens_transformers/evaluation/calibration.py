@@ -9,7 +9,7 @@ from scipy.special import logsumexp
 from .metric import as_array
 
 
-__all__ = ["expected_calibration_error", "fit_temperature"]
+__all__ = ["confidence_gaps", "expected_calibration_error", "fit_temperature"]
 
 # A network that is right about every image, or no better than chance, has its best temperature at 0 or infinity.
 _COLDEST, _HOTTEST = 1e-2, 1e2
@@ -50,11 +50,28 @@ def expected_calibration_error(probabilities: Any, labels: Any, num_bins: int = 
     Raises:
         ValueError: If there is not one label an image, a label is no class, or a probability is NaN or infinite.
     """
+    gaps = confidence_gaps(probabilities, labels, num_bins)
+    return float(np.abs(gaps.sum(axis=0)).sum() / len(gaps))
+
+
+def confidence_gaps(probabilities: Any, labels: Any, num_bins: int = 15) -> np.ndarray:
+    """What each image adds to its bin of `expected_calibration_error`: 1 if it is right, less its confidence.
+
+    Args:
+        probabilities: As of `expected_calibration_error`.
+        labels: As of `expected_calibration_error`.
+        num_bins: As of `expected_calibration_error`.
+
+    Returns:
+        `(images, num_bins)`, zero in the bins that an image is not in.
+
+    Raises:
+        ValueError: As `expected_calibration_error`.
+    """
     scores, targets = _scores_and_labels("probabilities", probabilities, labels)
     confidence, is_right = scores.max(axis=1), scores.argmax(axis=1) == targets
     bins = np.searchsorted(np.linspace(0.0, 1.0, num_bins + 1)[1:-1], confidence)
-    gaps = np.bincount(bins, weights=is_right - confidence, minlength=num_bins)
-    return float(np.abs(gaps).sum() / len(targets))
+    return np.where(bins[:, None] == np.arange(num_bins), (is_right - confidence)[:, None], 0.0)
 
 
 def _scores_and_labels(name: str, scores: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Classification: accuracy, areas under the ROC curve, F1 and confusion, by scikit-learn's definitions."""
+"""Classification: accuracy, areas under the ROC curve, F1, calibration and confusion, as scikit-learn has them."""
 
 import warnings
 from collections.abc import Sequence
@@ -7,9 +7,11 @@ from typing import Any
 import datasets
 import evaluate
 import numpy as np
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score, roc_auc_score
+from sklearn.metrics import confusion_matrix
 
 from ..data.schema import LABEL_NAMES
+from .bootstrap import compute_with_intervals, rank_once
+from .calibration import confidence_gaps
 from .metric import InMemoryMetric, as_array
 
 
@@ -20,9 +22,13 @@ class ClassificationMetric(InMemoryMetric):
     """Quality of class probabilities, every AUC one class against the rest.
 
     `predictions` are probabilities `(batch, classes)` and `references` class ids `(batch,)`. `compute` returns
-    `accuracy`, `balanced_accuracy` (mean recall of the classes present), `f1_macro`, `auc_macro`, `auc_micro`, one
-    `auc_<class>` each, and `confusion_matrix` as nested lists with true classes as rows. The AUC of a class that no
-    reference or every reference belongs to is undefined: it and the macro mean are NaN, with a warning.
+    `accuracy`, `balanced_accuracy` (mean recall of the classes present), `f1_macro`, `f1_micro`, `auc_macro`,
+    `auc_micro`, one `auc_<class>` each, `brier` (squared distance from the true class, summed over classes: 0 to 2),
+    `log_loss` in nats, `ece` (expected calibration error, 15 bins), `intervals`, `[low, high]` of each of these, and
+    `confusion_matrix` as nested lists with true classes as rows.
+
+    The AUC of a class that no reference or every reference belongs to is undefined: it and the macro mean are NaN,
+    with a warning. Chance alone makes an `ece`, and a resample's is larger: the interval of a small one lies above it.
 
     Args:
         class_names: Names of the classes in the order of their ids.
@@ -50,6 +56,12 @@ class ClassificationMetric(InMemoryMetric):
                 f"predictions must be (batch, {num_classes}) and references (batch,), "
                 f"got {probabilities.shape} and {labels.shape}."
             )
+        undefined = ~np.isfinite(probabilities).all(axis=1)
+        if undefined.any():
+            raise ValueError(
+                f"predictions: {undefined.sum()} of {len(labels)} rows have a probability that is NaN or infinite, "
+                f"first row {np.argmax(undefined)}. Look for NaN pixels in its image, or a training that diverged."
+            )
         # Half-precision softmax is off by up to a few 1e-3.
         wrong = ~(np.isclose(probabilities.sum(axis=1), 1.0, atol=1e-2) & (probabilities >= 0).all(axis=1))
         if wrong.any():
@@ -75,26 +87,48 @@ class ClassificationMetric(InMemoryMetric):
             ),
         )
 
-    def _compute(self, *, predictions=None, references=None, **kwargs: Any) -> dict[str, Any]:
+    def _compute(
+        self, *, predictions=None, references=None, confidence_level: float = 0.95, seed: int = 0
+    ) -> dict[str, Any]:
         probabilities, labels = np.asarray(predictions), np.asarray(references)
+        num_images, ids = len(labels), np.arange(len(self.class_names))
         predicted = probabilities.argmax(axis=1)
-        ids = np.arange(len(self.class_names))
-        one_hot = labels[:, None] == ids
-        auc = [_auc(one_hot[:, i], probabilities[:, i], name) for i, name in enumerate(self.class_names)]
-        return {
-            "accuracy": float(accuracy_score(labels, predicted)),
-            "balanced_accuracy": float(recall_score(labels, predicted, labels=np.unique(labels), average="macro")),
-            "f1_macro": float(f1_score(labels, predicted, labels=ids, average="macro", zero_division=0.0)),
-            "auc_macro": float(np.mean(auc)),
-            "auc_micro": float(roc_auc_score(one_hot.ravel(), probabilities.ravel())),
-            **{f"auc_{name}": value for name, value in zip(self.class_names, auc, strict=True)},
-            "confusion_matrix": confusion_matrix(labels, predicted, labels=ids).tolist(),
+        is_true, is_predicted = labels[:, None] == ids, predicted[:, None] == ids
+        for name, count in zip(self.class_names, is_true.sum(axis=0), strict=True):
+            if count in (0, num_images):
+                belonging = "no" if count == 0 else "every"
+                warnings.warn(f"AUC of class {name} is undefined: {belonging} reference belongs to it.", stacklevel=4)
+
+        areas = {
+            f"auc_{name}": rank_once(probabilities[:, i], is_true[:, i]) for i, name in enumerate(self.class_names)
         }
+        area_micro = rank_once(probabilities.ravel(), is_true.ravel(), np.arange(num_images).repeat(len(ids)))
+        in_class, in_predicted, in_both = (
+            part.astype(float) for part in (is_true, is_predicted, is_true & is_predicted)
+        )
+        squares = ((probabilities - is_true) ** 2).sum(axis=1)
+        surprise = -np.log(np.maximum(probabilities[is_true], np.finfo(np.float64).eps))
+        gaps = confidence_gaps(probabilities, labels)
 
+        def statistics(weights: np.ndarray) -> dict[str, np.ndarray]:
+            hits, of_class, of_predicted = (part.T @ weights for part in (in_both, in_class, in_predicted))
+            f1 = np.divide(
+                2 * hits, of_class + of_predicted, out=np.zeros_like(hits), where=of_class + of_predicted > 0
+            )
+            accuracy = hits.sum(axis=0) / num_images
+            auc = {name: area(weights) for name, area in areas.items()}
+            return {
+                "accuracy": accuracy,
+                "balanced_accuracy": np.nanmean(hits / of_class, axis=0),
+                "f1_macro": f1.mean(axis=0),
+                "f1_micro": accuracy,  # with one class an image the two are the same
+                "auc_macro": np.mean(list(auc.values()), axis=0),
+                "auc_micro": area_micro(weights),
+                **auc,
+                "brier": squares @ weights / num_images,
+                "log_loss": surprise @ weights / num_images,
+                "ece": np.abs(gaps.T @ weights).sum(axis=0) / num_images,
+            }
 
-def _auc(is_class: np.ndarray, probability: np.ndarray, name: str) -> float:
-    if is_class.all() or not is_class.any():
-        count = "every" if is_class.all() else "no"
-        warnings.warn(f"AUC of class {name} is undefined: {count} reference belongs to it.", stacklevel=3)
-        return float("nan")
-    return float(roc_auc_score(is_class, probability))
+        result = compute_with_intervals(statistics, num_images, confidence_level, seed)
+        return {**result, "confusion_matrix": confusion_matrix(labels, predicted, labels=ids).tolist()}

@@ -8,6 +8,8 @@ import evaluate
 import numpy as np
 import torch
 
+from .bootstrap import compute_with_intervals
+
 
 __all__ = ["InMemoryMetric", "PerImageMetric", "as_array", "as_image_pair"]
 
@@ -22,13 +24,29 @@ class InMemoryMetric(evaluate.Metric):
     def __init__(self) -> None:
         super().__init__(keep_in_memory=True)
 
-    def compute(self, *, predictions=None, references=None, **kwargs: Any) -> dict[str, Any]:
-        """Computes the metric of everything added so far, and of what is given here."""
+    def compute(
+        self, *, predictions=None, references=None, confidence_level: float = 0.95, seed: int = 0, **kwargs: Any
+    ) -> dict[str, Any]:
+        """Computes the metric of everything added so far, and of what is given here.
+
+        Args:
+            predictions: As of `add_batch`.
+            references: As of `add_batch`.
+            confidence_level: That of the intervals.
+            seed: Draws the resamples of images that the intervals come from.
+            **kwargs: As of `add_batch`.
+
+        Returns:
+            The numbers, and `intervals`: `[low, high]` of each by its name, from a bootstrap over images.
+
+        Raises:
+            ValueError: If no images were added, or `confidence_level` is not between 0 and 1.
+        """
         if predictions is not None or references is not None:
             self.add_batch(predictions=predictions, references=references, **kwargs)
         if len(self) == 0:
             raise ValueError(f"{type(self).__name__}: no images were added.")
-        return super().compute()
+        return super().compute(confidence_level=confidence_level, seed=seed)
 
     def _build_data_dir(self) -> str:
         # The parent creates this folder although nothing is ever written into it.
@@ -38,8 +56,8 @@ class InMemoryMetric(evaluate.Metric):
 class PerImageMetric(InMemoryMetric):
     """A metric that reduces every batch to a few numbers an image on arrival, so that its memory does not grow.
 
-    A subclass names these numbers in `columns`, computes and stores them in `add_batch` and combines them in
-    `_compute`.
+    A subclass names these numbers in `columns`, computes and stores them in `add_batch`, and makes of their means over
+    images what it returns in `_combine`.
     """
 
     columns: tuple[str, ...] = ()
@@ -51,6 +69,18 @@ class PerImageMetric(InMemoryMetric):
 
     def _store(self, numbers: Mapping[str, Any]) -> None:
         super().add_batch(**{name: np.asarray(numbers[name], dtype=np.float64) for name in self.columns})
+
+    def _compute(self, *, confidence_level: float = 0.95, seed: int = 0, **columns: Any) -> dict[str, Any]:
+        numbers = {name: np.asarray(columns[name]) for name in self.columns}
+        num_images = len(numbers[self.columns[0]])
+
+        def statistics(weights: np.ndarray) -> dict[str, np.ndarray]:
+            return self._combine({name: values @ weights / num_images for name, values in numbers.items()})
+
+        return compute_with_intervals(statistics, num_images, confidence_level, seed)
+
+    def _combine(self, means: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return means
 
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(

@@ -1,7 +1,5 @@
 """Reconstruction: the error on the pixels that a masked autoencoder did not see."""
 
-from typing import Any
-
 import numpy as np
 
 from .masks import check_masks
@@ -16,7 +14,8 @@ class ReconstructionMetric(PerImageMetric):
 
     `predictions` and `references` are images `(batch, bands, height, width)` in one unit, as a rule raw pixels, and
     `masks` `(batch, height, width)` are true where a pixel was hidden. `compute` returns `masked_mse` and
-    `mask_ratio`, the fraction of pixels that was hidden; without that ratio the error means nothing.
+    `mask_ratio`, the fraction of pixels that was hidden; without that ratio the error means nothing. `intervals` has
+    `[low, high]` of both.
     """
 
     columns = ("masked_mse", "mask_ratio")
@@ -45,6 +44,3 @@ class ReconstructionMetric(PerImageMetric):
                 "mask_ratio": hidden.mean(axis=(1, 2)),
             }
         )
-
-    def _compute(self, **columns: Any) -> dict[str, float]:
-        return {name: float(np.mean(columns[name])) for name in self.columns}

@@ -1,5 +1,6 @@
 """Super-resolution: how close a sharpened image is to the high-resolution one, and whether its flux is kept."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ class SuperResolutionMetric(PerImageMetric):
     """PSNR and SSIM by scikit-image, MSE and MAE, each averaged per image, and the flux ratio.
 
     `predictions` and `references` are images `(batch, bands, height, width)`. `compute` returns `psnr` in dB, `ssim`,
-    `mse`, `mae`, and `flux_ratio`, the summed flux of all predictions over that of all references.
+    `mse`, `mae`, and `flux_ratio`, the summed flux of all predictions over that of all references; and `intervals`,
+    `[low, high]` of each. With a prediction identical to its reference the mean PSNR is infinite, and with references
+    without flux the ratio is NaN or infinite; both are warned of.
 
     Args:
         data_range: Brightness range that PSNR and SSIM refer to. It is 1 for the official sets, which are scaled to
@@ -58,7 +61,18 @@ class SuperResolutionMetric(PerImageMetric):
         with np.errstate(divide="ignore"):  # identical images have an infinite PSNR
             return peak_signal_noise_ratio(reference, prediction, data_range=self.data_range)
 
-    def _compute(self, **columns: Any) -> dict[str, float]:
-        result = {name: float(np.mean(columns[name])) for name in ("psnr", "ssim", "mse", "mae")}
-        result["flux_ratio"] = float(np.sum(columns["flux_prediction"]) / np.sum(columns["flux_reference"]))
-        return result
+    def _compute(self, **columns: Any) -> dict[str, Any]:
+        num_identical = np.count_nonzero(np.isinf(columns["psnr"]))
+        if num_identical:
+            warnings.warn(
+                f"The mean PSNR is infinite and has no interval: {num_identical} of {len(columns['psnr'])} "
+                "predictions are identical to their references.",
+                stacklevel=4,
+            )
+        if np.sum(columns["flux_reference"]) == 0:
+            warnings.warn("flux_ratio is undefined: the flux of all references sums to zero.", stacklevel=4)
+        return super()._compute(**columns)
+
+    def _combine(self, means: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        kept = {name: means[name] for name in ("psnr", "ssim", "mse", "mae")}
+        return {**kept, "flux_ratio": means["flux_prediction"] / means["flux_reference"]}

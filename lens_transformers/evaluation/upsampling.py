@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from .super_resolution import SuperResolutionMetric
 
 
-__all__ = ["LeastSquaresFilter", "bicubic_upsample", "bilinear_upsample", "upsampling_rows"]
+__all__ = ["LeastSquaresFilter", "bicubic_upsample", "bilinear_upsample", "nearest_upsample", "upsampling_rows"]
 
 _BATCH = 32
 
@@ -27,7 +27,7 @@ def upsampling_rows(
     split: str = "test",
     data_range: float = 1.0,
 ) -> list[dict]:
-    """Scores bicubic and bilinear upsampling and a least-squares filter that is fitted on training pairs.
+    """Scores bicubic, bilinear and nearest upsampling and a least-squares filter that is fitted on training pairs.
 
     Args:
         train_low: Low-resolution images `(batch, bands, height, width)`.
@@ -39,7 +39,7 @@ def upsampling_rows(
         data_range: Brightness range of PSNR and SSIM.
 
     Returns:
-        Three rows with the metrics of `SuperResolutionMetric`.
+        Four rows with the metrics of `SuperResolutionMetric`.
 
     Raises:
         ValueError: If pairs do not fit each other in number, bands or by one whole ratio.
@@ -49,6 +49,7 @@ def upsampling_rows(
     upsamplers: dict[str, Callable[[np.ndarray], np.ndarray]] = {
         "Bicubic": lambda low: bicubic_upsample(low, upscale),
         "Bilinear": lambda low: bilinear_upsample(low, upscale),
+        "Nearest": lambda low: nearest_upsample(low, upscale),
         f"Least-squares filter {size}×{size}": fitted,
     }
     rows = []
@@ -68,6 +69,11 @@ def bicubic_upsample(images: np.ndarray, upscale: int) -> np.ndarray:
 def bilinear_upsample(images: np.ndarray, upscale: int) -> np.ndarray:
     """Upsamples images `(batch, bands, height, width)` bilinearly (corners not aligned)."""
     return _interpolate(images, upscale, "bilinear")
+
+
+def nearest_upsample(images: np.ndarray, upscale: int) -> np.ndarray:
+    """Upsamples images `(batch, bands, height, width)` by repeating every pixel."""
+    return images.repeat(upscale, axis=-2).repeat(upscale, axis=-1)
 
 
 class LeastSquaresFilter:

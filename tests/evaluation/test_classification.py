@@ -1,9 +1,20 @@
+import json
+
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score, roc_auc_score
+from sklearn.metrics import (
+    balanced_accuracy_score,
+    confusion_matrix,
+    f1_score,
+    log_loss,
+    mean_squared_error,
+    roc_auc_score,
+)
 
 from lens_transformers.evaluation import ClassificationMetric
+from lens_transformers.evaluation.bootstrap import draw_weights
+from lens_transformers.evaluation.calibration import expected_calibration_error
 
 
 def _predictions(count=200, classes=3, seed=0):
@@ -14,21 +25,63 @@ def _predictions(count=200, classes=3, seed=0):
     return probabilities, labels
 
 
-def test_every_number_is_scikit_learns():
-    probabilities, labels = _predictions()
-    result = ClassificationMetric().compute(predictions=probabilities, references=labels)
+def _by_scikit_learn(probabilities, labels):
     predicted = probabilities.argmax(axis=1)
-    expected = {
+    per_class = roc_auc_score(labels, probabilities, multi_class="ovr", average=None)
+    return {
         "accuracy": (predicted == labels).mean(),
         "balanced_accuracy": balanced_accuracy_score(labels, predicted),
         "f1_macro": f1_score(labels, predicted, average="macro"),
+        "f1_micro": f1_score(labels, predicted, average="micro"),
         "auc_macro": roc_auc_score(labels, probabilities, multi_class="ovr"),
         "auc_micro": roc_auc_score(labels, probabilities, multi_class="ovr", average="micro"),
+        **{f"auc_{name}": auc for name, auc in zip(("no_sub", "cdm", "axion"), per_class, strict=True)},
+        "brier": 3 * mean_squared_error(np.eye(3)[labels], probabilities),
+        "log_loss": log_loss(labels, probabilities),
+        "ece": expected_calibration_error(probabilities, labels),
     }
-    per_class = roc_auc_score(labels, probabilities, multi_class="ovr", average=None)
-    expected |= {f"auc_{name}": auc for name, auc in zip(("no_sub", "cdm", "axion"), per_class, strict=True)}
-    assert result.pop("confusion_matrix") == confusion_matrix(labels, predicted).tolist()
-    assert result == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("decimals", [16, 1])  # of one decimal many scores are tied
+def test_every_number_is_scikit_learns(decimals):
+    probabilities, labels = _predictions()
+    probabilities = probabilities.round(decimals)
+    probabilities[:, 2] = 1 - probabilities[:, :2].sum(axis=1)
+    probabilities = np.abs(probabilities.round(decimals))
+    result = ClassificationMetric().compute(predictions=probabilities, references=labels)
+    del result["intervals"]
+    assert result.pop("confusion_matrix") == confusion_matrix(labels, probabilities.argmax(axis=1)).tolist()
+    assert result == pytest.approx(_by_scikit_learn(probabilities, labels), abs=1e-12)
+
+
+def test_intervals_are_those_of_computing_each_resample_anew(monkeypatch):
+    monkeypatch.setattr("lens_transformers.evaluation.bootstrap.NUM_RESAMPLES", 60)
+    probabilities, labels = _predictions()
+    metric = ClassificationMetric()
+    result = metric.compute(predictions=probabilities, references=labels, confidence_level=0.8, seed=7)
+    resampled = []
+    for weights in np.concatenate(list(draw_weights(200, seed=7)), axis=1).T:
+        drawn = np.arange(200).repeat(weights.astype(int))
+        assert len(drawn) == 200
+        resampled.append(_by_scikit_learn(probabilities[drawn], labels[drawn]))
+    assert result["intervals"].keys() == resampled[0].keys()
+    for name, interval in result["intervals"].items():
+        expected = np.quantile([one[name] for one in resampled], [0.1, 0.9])
+        assert interval == pytest.approx(expected.tolist(), abs=1e-12)
+
+
+def test_intervals_are_numbers_that_json_can_keep():
+    probabilities, labels = _predictions()
+    result = ClassificationMetric().compute(predictions=probabilities, references=labels)
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    assert all(low < result[name] < high for name, (low, high) in result["intervals"].items() if name != "ece")
+
+
+def test_a_class_of_few_images_has_an_interval_of_the_resamples_that_it_is_in():
+    probabilities, labels = _predictions()
+    labels[labels == 1], labels[0] = 2, 1
+    low, high = ClassificationMetric().compute(predictions=probabilities, references=labels)["intervals"]["auc_cdm"]
+    assert 0 <= low < high <= 1
 
 
 @pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor, lambda array: array.tolist()])
@@ -71,6 +124,7 @@ def test_a_class_absent_from_the_references_leaves_its_auc_undefined_and_the_oth
     with pytest.warns(UserWarning, match="AUC of class cdm is undefined: no reference belongs to it"):
         result = ClassificationMetric().compute(predictions=probabilities[keep], references=labels[keep])
     assert np.isnan(result["auc_cdm"]) and np.isnan(result["auc_macro"])
+    assert np.isnan(result["intervals"]["auc_cdm"]).all() and np.isfinite(result["intervals"]["auc_axion"]).all()
     assert result["auc_axion"] == pytest.approx(roc_auc_score(labels[keep] == 2, probabilities[keep, 2]), abs=1e-12)
     assert 0 < result["balanced_accuracy"] <= 1
     assert len(result["confusion_matrix"]) == 3 and result["confusion_matrix"][1] == [0, 0, 0]
@@ -83,7 +137,7 @@ def test_a_class_absent_from_the_references_leaves_its_auc_undefined_and_the_oth
         ([[0.2, 0.3, 0.5]], [0, 1], r"got \(1, 3\) and \(2,\)"),
         ([[2.0, -1.0, 0.0]], [0], r"1 of 1 rows do not, first row 0: .* Apply a softmax"),
         ([[0.2, 0.3, 0.5], [1.0, 2.0, 3.0]], [0, 1], "1 of 2 rows do not, first row 1"),
-        ([[np.nan, 0.5, 0.5]], [0], "1 of 1 rows do not"),
+        ([[0.2, 0.3, 0.5], [np.nan, 0.5, 0.5]], [0, 1], "1 of 2 rows have a probability that is NaN .* first row 1"),
         ([[0.2, 0.3, 0.5]], [3], r"class ids 0 to 2, got \[3\]"),
         ([[0.2, 0.3, 0.5]], [-1], "class ids 0 to 2"),
         ([[0.2, 0.3, 0.5]], [0.0], "class ids 0 to 2"),

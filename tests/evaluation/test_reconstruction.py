@@ -20,6 +20,8 @@ def test_only_masked_pixels_count_and_every_image_counts_alike():
     result = ReconstructionMetric().compute(predictions=predictions, references=images, masks=masks)
     assert result["masked_mse"] == pytest.approx((1 + 4 + 9 + 16) / 4, rel=1e-5)
     assert result["mask_ratio"] == pytest.approx(masks.mean())
+    low, high = result["intervals"]["masked_mse"]
+    assert 1 < low < result["masked_mse"] < high < 16
 
 
 def test_batches_of_tensors_add_up_to_the_whole():
@@ -32,7 +34,9 @@ def test_batches_of_tensors_add_up_to_the_whole():
             references=torch.from_numpy(images[part]),
             masks=torch.from_numpy(masks[part]).float(),
         )
-    assert metric.compute() == pytest.approx(whole, rel=1e-12)
+    parts = metric.compute()
+    assert parts.pop("intervals").keys() == whole.pop("intervals").keys() == whole.keys()
+    assert parts == pytest.approx(whole, rel=1e-12)
 
 
 def test_masks_that_do_not_fit_are_refused():

@@ -8,6 +8,7 @@ from lens_transformers.evaluation import (
     SuperResolutionMetric,
     bicubic_upsample,
     bilinear_upsample,
+    nearest_upsample,
     upsampling_rows,
 )
 
@@ -22,6 +23,14 @@ def test_interpolation_is_torchs_without_aligned_corners(upscale, upsample, mode
     low = _low().astype(np.float32)
     expected = F.interpolate(torch.from_numpy(low), scale_factor=upscale, mode=mode, align_corners=False).numpy()
     np.testing.assert_array_equal(upsample(low, upscale), expected)
+
+
+def test_nearest_upsampling_repeats_every_pixel():
+    low = _low()
+    high = nearest_upsample(low, 3)
+    assert high.shape == (3, 2, 30, 36)
+    for row, column in np.ndindex(3, 3):
+        np.testing.assert_array_equal(high[..., row::3, column::3], low)
 
 
 @pytest.mark.parametrize("upscale", [1, 2, 3])
@@ -62,15 +71,15 @@ def test_float32_images_stay_float32():
     assert LeastSquaresFilter(3).fit(low, bicubic_upsample(low, 2))(low).dtype == np.float32
 
 
-def test_rows_score_all_three_and_the_fitted_filter_leads_on_noisy_pairs():
+def test_rows_score_all_four_and_the_fitted_filter_leads_on_noisy_pairs():
     rng = np.random.default_rng(0)
     high = F.avg_pool2d(torch.from_numpy(rng.random((40, 1, 38, 38))), 7, 1).numpy()
     low = F.avg_pool2d(torch.from_numpy(high), 2).numpy() + 0.02 * rng.standard_normal((40, 1, 16, 16))
     rows = upsampling_rows(low[:30], high[:30], low[30:], high[30:], size=5)
-    assert [row["name"] for row in rows] == ["Bicubic", "Bilinear", "Least-squares filter 5×5"]
+    assert [row["name"] for row in rows] == ["Bicubic", "Bilinear", "Nearest", "Least-squares filter 5×5"]
     expected = SuperResolutionMetric().compute(predictions=bicubic_upsample(low[30:], 2), references=high[30:])
     assert rows[0] == {"name": "Bicubic", "split": "test", **expected}
-    assert rows[2]["psnr"] > max(rows[0]["psnr"], rows[1]["psnr"])
+    assert rows[3]["psnr"] > max(row["psnr"] for row in rows[:3])
 
 
 def test_wrong_input_is_refused():

@@ -264,12 +264,20 @@ def test_pretraining_on_one_class_scores_the_others_as_anomalies(rings, run_scri
     for row in results["rows"]:
         assert 0 <= row["anomaly_auc_cdm"] <= 1 and 0 <= row["anomaly_auc_axion"] <= 1
         assert "anomaly_auc_no_sub" not in row
+        assert row["intervals"].keys() == row.keys() - {"name", "split", "intervals"}
     assert (tmp_path / "figures/reconstructions_epoch_0002.png").is_file()
 
 
 def test_the_larger_error_of_another_class_is_an_anomaly():
     errors, labels = np.array([1.0, 2.0, 3.0, 0.5, 5.0]), np.array([0, 0, 1, 2, 2])
-    assert run_mae.anomaly_aucs(errors, labels, ["no_sub"]) == {"anomaly_auc_cdm": 1.0, "anomaly_auc_axion": 0.5}
+    scores = run_mae.score_anomalies(errors, labels, ["no_sub"])
+    assert scores.pop("intervals").keys() == scores.keys()
+    assert scores == {
+        "anomaly_auc_cdm": 1.0,
+        "anomaly_precision_at_1_percent_cdm": 1.0,
+        "anomaly_auc_axion": 0.5,
+        "anomaly_precision_at_1_percent_axion": 1.0,
+    }
 
 
 def test_the_mask_ratio_comes_to_its_end_in_a_straight_line(rings, run_script, tmp_path, monkeypatch):

@@ -168,6 +168,7 @@ def test_official_files_of_another_size_can_be_tested_on(launch, lenses, tmp_pat
     launch(run_classification, "--dataset", lenses, "--output_dir", tmp_path / "dm", *flags)
     results = read_results(tmp_path / "dm")
     assert results["data"]["num_test"] == 6
+    assert all(row["intervals"]["ece"][0] >= 0 for row in results["rows"])
     assert len(results["rows"]) == 3
 
 
@@ -175,7 +176,7 @@ def test_super_resolution_starts_at_bicubic_and_leaves_a_folder_that_loads(launc
     flags = ["--model_name_or_path", pretrained, "--learning_rate", 0, "--max_steps", 1, "--filter_size", 3]
     launch(run_sr, "--dataset", pairs, "--output_dir", tmp_path, *flags)
     rows = {row["name"]: row for row in read_results(tmp_path)["rows"]}
-    assert list(rows) == ["LensMAE", "Bicubic", "Bilinear", "Least-squares filter 3×3"]
+    assert list(rows) == ["LensMAE", "Bicubic", "Bilinear", "Nearest", "Least-squares filter 3×3"]
     assert rows["LensMAE"]["psnr"] == pytest.approx(rows["Bicubic"]["psnr"], abs=1e-4)
     model = AutoModelForImageToImage.from_pretrained(tmp_path)
     processor = AutoImageProcessor.from_pretrained(tmp_path)
