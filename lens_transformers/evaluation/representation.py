@@ -40,7 +40,8 @@ def score_representation(
     Returns:
         `knn_accuracy`, of the vote of the nearest training images by Euclidean distance; `linear_probe_accuracy`, of a
         logistic regression on standardised features; `silhouette` of the test images (Rousseeuw 1987): 1 where classes
-        lie far apart, 0 where they overlap; and `intervals`, `[low, high]` of each. Nothing is fitted again for them.
+        lie far apart, 0 where they overlap; and `intervals`, `[low, high]` of each, for which nothing is fitted and no
+        silhouette measured anew.
 
     Raises:
         ValueError: If embeddings and labels do not fit each other, a feature is NaN or infinite, there are fewer
