@@ -1,28 +1,38 @@
-"""What the training scripts share: arguments, precision, time budgets, evaluation loops and the results they leave."""
+"""What the training scripts share: images, networks, time budgets, evaluation loops and the results they leave."""
 
 import copy
 import importlib.metadata
 import json
 import logging
 import statistics
-import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 import yaml
 from accelerate.utils import gather_object
-from datasets import Dataset
+from command_line import DataArguments, LensTrainingArguments, ModelArguments
+from datasets import Dataset, IterableDataset
+from loop import STATE, prepare_output_folder
+from matplotlib.figure import Figure
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
-from transformers import AutoImageProcessor, HfArgumentParser, PreTrainedModel, Trainer, TrainingArguments
+from transformers import AutoImageProcessor, PreTrainedModel, Trainer
 
 from lens_transformers import LensMAEConfig, LensMAEImageProcessor
-from lens_transformers.data import load_lensing_dataset
+from lens_transformers.data import (
+    FitsLayout,
+    LensDataCollator,
+    files_of_rows,
+    find_duplicates,
+    get_augmentation,
+    load_lensing_dataset,
+)
+from lens_transformers.data.splits import content_hashes
 from lens_transformers.data.tasks import Task
 from lens_transformers.hub import write_model_card
 from lens_transformers.hub.files import write_text_atomically
@@ -36,138 +46,113 @@ PLANNED_FRACTION = 0.92
 WARM_UP_STEPS = 2
 
 
-def has_fast_bfloat16() -> bool:
-    """Whether the hardware computes in bfloat16 rather than emulating it."""
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
-    if accelerator is not None:
-        return accelerator.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-
-
-@dataclass
-class DataArguments:
-    """Which images to train and test on."""
-
-    dataset: str = field(
-        metadata={"help": "Folder of images: one that simulate.py wrote, or official DeepLense .npy files."}
-    )
-    test_dataset: str | None = field(
-        default=None,
-        metadata={"help": "Folder whose images, all of them, are tested on instead of the dataset's own test split."},
-    )
-    max_train_samples: int | None = field(default=None, metadata={"help": "Use at most so many training images."})
-    max_test_samples: int | None = field(default=None, metadata={"help": "Use at most so many test images."})
-    augmentation: str = field(
-        default="none",
-        metadata={
-            "help": "Random symmetries: none, half_turn (of sets whose main lens never turns), dihedral (all eight).",
-            "choices": ["none", "half_turn", "dihedral"],
-        },
-    )
-
-
-@dataclass
-class ModelArguments:
-    """Which network to start from."""
-
-    model_name_or_path: str | None = field(
-        default=None, metadata={"help": "Checkpoint to start from: a Hub name or a folder. From scratch if not given."}
-    )
-    model_size: str = field(
-        default="tiny",
-        metadata={"help": "Size of a network from scratch.", "choices": list(LensMAEConfig.sizes)},
-    )
-    config_overrides: str | None = field(
-        default=None, metadata={"help": "Changes to the configuration, for instance 'mask_ratio=0.9,pooling=mean'."}
-    )
-    stretch: float = field(
-        default=0.02,
-        metadata={"help": "Flux at which the arcsinh stretch turns from linear to logarithmic, when from scratch."},
-    )
-
-
-@dataclass
-class LensTrainingArguments(TrainingArguments):
-    """transformers' arguments, with defaults that suit lens images, and a time budget."""
-
-    output_dir: str | None = field(
-        default=None, metadata={"help": "Folder for the checkpoint, results and figures. Required."}
-    )
-    title: str | None = field(default=None, metadata={"help": "Name of this run in tables and reports."})
-    group: str | None = field(default=None, metadata={"help": "Runs of one group share a table in reports."})
-    max_train_seconds: float | None = field(
-        default=None,
-        metadata={"help": "Train for about so long: a short trial decides `max_steps`, which is then reported."},
-    )
-    remove_unused_columns: bool = field(default=False, metadata={"help": "Images are not arguments of a model."})
-    use_cpu: bool = field(
-        default=not torch.accelerator.is_available(),
-        metadata={"help": "Train on the CPU. Default: if there is no accelerator."},
-    )
-    bf16: bool = field(
-        default=has_fast_bfloat16(),
-        metadata={"help": "Compute in bfloat16 where that is safe. Default: if the hardware has it."},
-    )
-    dataloader_pin_memory: bool = field(
-        default=torch.accelerator.is_available(),
-        metadata={"help": "Pin memory of batches. Default: if there is an accelerator."},
-    )
-    report_to: None | str | list[str] = field(default="none", metadata={"help": "Where to log besides the console."})
-    logging_steps: float = field(default=10, metadata={"help": "Log every so many steps."})
-    logging_first_step: bool = field(default=True, metadata={"help": "Log the first step as well."})
-    save_strategy: str = field(default="no", metadata={"help": "When to save checkpoints that can be resumed."})
-    lr_scheduler_type: str = field(default="cosine", metadata={"help": "Learning-rate schedule."})
-    weight_decay: float = field(default=0.05, metadata={"help": "Weight decay of AdamW."})
-    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Batch size of evaluation, a device."})
-
-    def __post_init__(self):
-        if not self.output_dir:
-            raise ValueError("--output_dir is missing: give the folder for the checkpoint, results and figures.")
-        super().__post_init__()
-
-
-def parse_arguments(*dataclass_types: Any) -> tuple[Any, ...]:
-    """Parse the command line: flags, or one YAML or JSON file, or the file first and flags that win over it."""
-    flags = sys.argv[1:]
-    if flags and flags[0].endswith((".yaml", ".yml", ".json")):
-        flags = [*_flags_of_file(Path(flags[0])), *flags[1:]]
-    return HfArgumentParser(dataclass_types).parse_args_into_dataclasses(flags)
-
-
-def _flags_of_file(path: Path) -> list[str]:
-    if not path.is_file():
-        sys.exit(f"{path}: no such file of arguments.")
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if not isinstance(values, dict):
-        sys.exit(f"{path} must map arguments to values, such as `learning_rate: 1e-3`.")
-    flags: list[str] = []
-    for name, value in values.items():
-        if isinstance(value, dict):
-            flags += [f"--{name}", json.dumps(value)]
-        elif isinstance(value, list):
-            flags += [f"--{name}", *map(str, value)]
-        elif value is not None:
-            flags += [f"--{name}", str(value)]
-    return flags
-
-
 def set_up(arguments: LensTrainingArguments) -> None:
-    """Log to the console at the level that transformers is set to, and seed everything."""
+    """Log to the console, seed everything, and see that the output folder holds no other run.
+
+    Raises:
+        ValueError: If it does, or the checkpoint to go on from is none.
+    """
     logging.basicConfig(format="%(message)s", level=logging.INFO if arguments.should_log else logging.WARNING)
     for noisy in ("httpx", "httpx2", "datasets"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     transformers.utils.logging.set_verbosity_warning()
-    transformers.set_seed(arguments.seed)
-
-
-def load_splits(arguments: DataArguments, task: Task) -> tuple[Dataset, Dataset]:
-    """Load the images to train on and the images to test on."""
-    train = load_lensing_dataset(arguments.dataset, split="train", task=task)
-    if arguments.test_dataset is None:
-        test = load_lensing_dataset(arguments.dataset, split="test", task=task)
+    if arguments.full_determinism:
+        transformers.enable_full_determinism(arguments.seed)
     else:
-        test = load_lensing_dataset(arguments.test_dataset, split="all", task=task)
-    return _first(train, arguments.max_train_samples), _first(test, arguments.max_test_samples)
+        transformers.set_seed(arguments.seed)
+    prepare_output_folder(arguments)
+
+
+def load_splits(arguments: DataArguments, task: Task, streaming: bool = False) -> tuple[Any, Dataset]:
+    """Load the images to train on, as a stream if asked for, and the images to test on; warn of those in both."""
+    train = _load(arguments, "train", task, streaming=streaming)
+    if arguments.test_dataset is None:
+        test = _load(arguments, "test", task)
+    else:
+        test = _load(arguments, "all", task, arguments.test_dataset)
+    test = _first(test, arguments.max_test_samples)
+    if streaming:
+        return train, test
+    train = _first(train, arguments.max_train_samples)
+    find_duplicates({"train": train, "test": test})
+    return train, test
+
+
+def _load(
+    arguments: DataArguments, split: str, task: Task, source: str | None = None, *, streaming: bool = False
+) -> Any:
+    return load_lensing_dataset(
+        source or arguments.dataset,
+        split=split,
+        task=task,
+        on_error=arguments.on_error,
+        nan_fill=arguments.nan_fill,
+        layout=_fits_layout(arguments),
+        split_fractions=arguments.split_fractions,
+        split_seed=arguments.split_seed,
+        num_workers=arguments.num_workers,
+        streaming=streaming,
+    )
+
+
+def _fits_layout(arguments: DataArguments) -> FitsLayout | None:
+    if arguments.fits_layout is None:
+        return None
+    settings = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in arguments.fits_layout.items()
+    }
+    try:
+        return FitsLayout(**settings)
+    except TypeError as error:
+        raise ValueError(f"--fits_layout: {error}.") from error
+
+
+def load_validation(arguments: DataArguments, task: Task, test: Dataset) -> Dataset | None:
+    """Load the dataset's own validation images, but for those that are tested on; `None` if there are none."""
+    try:
+        validation = _load(arguments, "validation", task)
+    except ValueError as error:
+        logger.info("Without validation images: %s", error)
+        return None
+    # Official sets have no test split: their validation images are what people test on.
+    tested = set(content_hashes(test))
+    kept = [row for row, content in enumerate(content_hashes(validation)) if content not in tested]
+    if not kept:
+        logger.info("Without validation images: all of %s are tested on.", arguments.dataset)
+        return None
+    return validation.select(kept)
+
+
+def list_test_files(arguments: DataArguments, task: Task) -> list[str] | None:
+    """The files of the images to test on, in their order, where they have files of their own."""
+    if arguments.test_dataset is not None:
+        return _list_files(arguments, "all", task, arguments.test_dataset)
+    return _list_files(arguments, "test", task, arguments.dataset)
+
+
+def name_training_images(arguments: DataArguments, task: Task, train: Dataset, rows: Sequence[int]) -> list[str]:
+    """The files of some rows of the training set, or what rows of the dataset they are."""
+    everything = _load(arguments, "train", task)
+    row_of = {content: row for row, content in enumerate(content_hashes(everything))}
+    found = [row_of[content] for content in content_hashes(train.select(rows))]
+    files = _list_files(arguments, "train", task, arguments.dataset)
+    return [f"row {row} of {arguments.dataset}" if files is None else files[row] for row in found]
+
+
+def _list_files(arguments: DataArguments, split: str, task: Task, source: str) -> list[str] | None:
+    # Rows of a division, and what is left when images are skipped, are not those of the files in order.
+    divided = arguments.split_fractions is not None and split in arguments.split_fractions
+    if divided or arguments.on_error == "skip":
+        return None
+    return files_of_rows(source, split=split, task=task, layout=_fits_layout(arguments))
+
+
+def make_collators(
+    image_processor: Any, arguments: DataArguments, task: Task, seed: int
+) -> tuple[LensDataCollator, LensDataCollator]:
+    """What makes batches to train on, with augmentation, and to evaluate on, without."""
+    augmentation = get_augmentation(arguments.augmentation, **(arguments.augmentation_settings or {}))
+    return LensDataCollator(image_processor, task, augmentation, seed), LensDataCollator(image_processor, task)
 
 
 def _first(dataset: Dataset, count: int | None) -> Dataset:
@@ -175,10 +160,20 @@ def _first(dataset: Dataset, count: int | None) -> Dataset:
 
 
 def make_config(arguments: ModelArguments, num_channels: int, **settings: Any) -> LensMAEConfig:
-    """The configuration of the checkpoint or of the named size, with the changes asked for."""
+    """The configuration of the checkpoint or of the named size, with the changes asked for.
+
+    Raises:
+        ValueError: If the checkpoint is of another architecture, or takes images of other bands.
+    """
     if arguments.model_name_or_path is None:
         config = LensMAEConfig.from_size(arguments.model_size, num_channels=num_channels, **settings)
     else:
+        config = LensMAEConfig.from_pretrained(arguments.model_name_or_path)
+        if config.num_channels != num_channels:
+            raise ValueError(
+                f"{arguments.model_name_or_path} is a network of {config.num_channels} bands; the images have "
+                f"{num_channels}."
+            )
         config = LensMAEConfig.from_pretrained(arguments.model_name_or_path, **settings)
     if arguments.config_overrides:
         config.update_from_string(arguments.config_overrides)
@@ -193,12 +188,30 @@ def make_model(model_class: type[PreTrainedModel], arguments: ModelArguments, co
     return model_class.from_pretrained(arguments.model_name_or_path, config=config)
 
 
-def make_image_processor(arguments: ModelArguments, train: Dataset, num_samples: int = 2000) -> LensMAEImageProcessor:
-    """The checkpoint's image processor, or one whose constants are measured on training images."""
+def make_image_processor(
+    arguments: ModelArguments, train: Dataset | IterableDataset, num_samples: int = 2000, **settings: Any
+) -> LensMAEImageProcessor:
+    """The checkpoint's image processor, or one of these settings whose constants are measured on training images."""
     if arguments.model_name_or_path is not None:
         return AutoImageProcessor.from_pretrained(arguments.model_name_or_path)
-    images = train.select(range(min(num_samples, len(train))))["image"][:]
-    return LensMAEImageProcessor.measured_on(images, normalization="arcsinh", stretch=arguments.stretch)
+    images = first_images(train, num_samples)
+    brightest = float(np.median([image.max() for image in images]))
+    return LensMAEImageProcessor.measured_on(
+        images,
+        normalization="arcsinh",
+        stretch=arguments.stretch,
+        num_bands=train.features["image"].shape[0],
+        # Pictures usually go from black to white whatever the flux was.
+        white_flux=brightest if brightest > 0 else None,
+        **settings,
+    )
+
+
+def first_images(train: Dataset | IterableDataset, count: int) -> np.ndarray:
+    """At most so many images `(images, bands, height, width)` of a dataset or a stream."""
+    if isinstance(train, IterableDataset):
+        return np.stack([row["image"] for row in train.take(count)])
+    return train.select(range(min(count, len(train))))["image"][:]
 
 
 def limit_steps(trainer: Trainer) -> None:
@@ -208,6 +221,11 @@ def limit_steps(trainer: Trainer) -> None:
     """
     arguments: LensTrainingArguments = trainer.args  # type: ignore[assignment]
     if arguments.max_train_seconds is None:
+        return
+    if arguments.resume_from_checkpoint is not None:
+        # Another trial would find another number, and the learning rate another course.
+        state = json.loads((Path(arguments.resume_from_checkpoint) / STATE).read_text(encoding="utf-8"))
+        arguments.max_steps = state["max_steps"]
         return
     with torch.random.fork_rng():
         rate = _steps_per_second(trainer, trial_seconds=min(4.0, 0.05 * arguments.max_train_seconds))
@@ -222,7 +240,10 @@ def _steps_per_second(trainer: Any, trial_seconds: float) -> float:
     model = copy.deepcopy(trainer.model).to(arguments.device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0)
     loader = DataLoader(
-        trainer.train_dataset, arguments.train_batch_size, shuffle=True, collate_fn=trainer.data_collator
+        trainer.train_dataset,
+        arguments.train_batch_size,
+        shuffle=hasattr(trainer.train_dataset, "__len__"),
+        collate_fn=trainer.data_collator,
     )
 
     def step(batch: dict[str, torch.Tensor]) -> None:
@@ -289,8 +310,12 @@ def save_run(
     train_metrics: dict[str, float],
     figures: dict[str, Any],
     model_arguments: ModelArguments,
+    **facts: Any,
 ) -> None:
-    """Leave a Hub-ready folder: weights, image processor, results with their baselines, figures and a card."""
+    """Leave a Hub-ready folder: weights, image processor, results with their baselines, figures and a card.
+
+    What else was found, such as a temperature, stands in the results by its name.
+    """
     arguments: LensTrainingArguments = trainer.args  # type: ignore[assignment]
     model: PreTrainedModel = trainer.model  # type: ignore[assignment]
     folder = Path(str(arguments.output_dir))
@@ -300,15 +325,15 @@ def save_run(
     trainer.save_state()
     trainer.save_metrics("all", train_metrics, combined=False)
     for name, figure in figures.items():
-        (folder / "figures").mkdir(exist_ok=True)
-        figure.savefig(folder / "figures" / f"{name}.png", bbox_inches="tight")
+        save_figure(figure, folder, name)
     steps = trainer.state.global_step
     results = {
         "task": task,
         "title": arguments.title or folder.name,
         **({"group": arguments.group} if arguments.group else {}),
         "model": {
-            "size": model_arguments.model_size,
+            "architecture": model.config.model_type,
+            **({"size": model_arguments.model_size} if model.config.model_type == "lens_mae" else {}),
             "parameters": model.num_parameters(),
             "base_model": _hub_name_or_path(model_arguments.model_name_or_path),
         },
@@ -325,12 +350,19 @@ def save_run(
             "device": _device_name(arguments.device),
         },
         "rows": rows,
+        **facts,
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "datasets")},
     }
     write_text_atomically(folder / "results.json", json.dumps(results, indent=2) + "\n")
     write_model_card(folder)
     if arguments.push_to_hub:
         trainer.push_to_hub()
+
+
+def save_figure(figure: Figure, folder: Path, name: str) -> None:
+    """Save a figure among those of a run."""
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    figure.savefig(folder / "figures" / f"{name}.png", bbox_inches="tight")
 
 
 def _hub_name_or_path(name_or_path: str | None) -> str | None:
@@ -346,12 +378,12 @@ def _device_name(device: torch.device) -> str:
     return f"{torch.get_num_threads()} CPU threads" if device.type == "cpu" else device.type
 
 
-def describe_data(arguments: DataArguments, train: Dataset, test: Dataset) -> dict[str, Any]:
+def describe_data(arguments: DataArguments, train: Dataset | IterableDataset, test: Dataset) -> dict[str, Any]:
     """What the results say of the data: where they are from, how many, and the seed that made them."""
     description: dict[str, Any] = {
         "source": _hub_name_or_path(arguments.dataset),
         "split": "test" if arguments.test_dataset is None else arguments.test_dataset,
-        "num_train": len(train),
+        "num_train": len(train) if isinstance(train, Dataset) else None,
         "num_test": len(test),
     }
     simulation = Path(arguments.dataset) / "simulation.yaml"

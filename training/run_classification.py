@@ -1,42 +1,50 @@
-"""Fine-tune LensMAE, or train it from scratch, to tell kinds of dark matter apart: no_sub, cdm, axion.
+"""Train LensMAE, or any image classifier of transformers, to tell kinds of dark matter apart: no_sub, cdm, axion.
 
     python training/run_classification.py --dataset lenses --model_name_or_path runs/pretrain --output_dir runs/dm
     accelerate launch training/run_classification.py training/recipes/demo/classify.yaml --dataset lenses ...
+    python training/run_classification.py ... --model_name_or_path google/vit-base-patch16-224 --freeze first_n:6
+    python training/run_classification.py ... --model_type resnet --mixup_alpha 0.2 --label_smoothing_factor 0.1
 
 Leaves a Hub-ready folder whose `results.json` has the network's row beside PCA + logistic regression on the same
-images.
+images, and whose `predictions.parquet` has the probabilities of every test image.
 """
 
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
+from classifiers import ClassifierArguments, make_classifier
+from command_line import DataArguments, LensTrainingArguments, parse_arguments
 from common import (
-    DataArguments,
-    LensTrainingArguments,
-    ModelArguments,
     describe_data,
     full_precision_model,
     limit_steps,
+    list_test_files,
     load_splits,
+    load_validation,
     logger,
-    make_config,
-    make_image_processor,
-    make_model,
-    parse_arguments,
+    make_collators,
+    name_training_images,
     predict,
     print_rows,
     save_run,
     set_up,
 )
 from datasets import Dataset
+from loop import RunTrainer
+from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from lens_transformers import LensMAEForClassification, LensMAEImageProcessor
-from lens_transformers.data import LABEL_NAMES, LensDataCollator
-from lens_transformers.evaluation import ClassificationMetric, pca_logistic_rows
-from lens_transformers.hub.trainer import LensTrainer
+from lens_transformers.data import LABEL_NAMES, LensDataCollator, split_by_content
+from lens_transformers.data.schema import IMAGE_COLUMNS
+from lens_transformers.evaluation import ClassificationMetric, average_over_symmetries, pca_logistic_rows
+from lens_transformers.evaluation.calibration import expected_calibration_error, fit_temperature
 from lens_transformers.visualization import plot_confusion, plot_roc, plot_training_curves
 
 
@@ -51,58 +59,230 @@ class ClassificationArguments(DataArguments):
         default=True,
         metadata={"help": "Fit PCA + logistic regression to the same images, as rows beside the network."},
     )
+    validation_fraction: float = field(
+        default=0.0,
+        metadata={
+            "help": "Hold out this share of the training images, to fit the temperature to. By default it is fitted "
+            "to the validation split of the dataset, if it has one."
+        },
+    )
+    test_time_augmentation: bool = field(
+        default=False,
+        metadata={"help": "Measure the mean of logits over the eight symmetries of each image as well."},
+    )
+
+
+@dataclass
+class ClassificationTrainingArguments(LensTrainingArguments):
+    """transformers' arguments, with defaults that suit lens images, and a time budget."""
+
+    class_weights: list[str] | None = field(
+        default=None,
+        metadata={"help": "Weight of each class in the loss, in the order no_sub cdm axion, or balanced."},
+    )
+    mixup_alpha: float = field(
+        default=0.0,
+        metadata={"help": "Blend images in pairs, with shares drawn from Beta(alpha, alpha). 0.2 is usual; 0 is off."},
+    )
+
+    def __post_init__(self):
+        if self.mixup_alpha < 0:
+            raise ValueError(f"--mixup_alpha must be at least 0, got {self.mixup_alpha}.")
+        super().__post_init__()
 
 
 def main() -> None:
     data_arguments, model_arguments, arguments = parse_arguments(
-        ClassificationArguments, ModelArguments, LensTrainingArguments
+        ClassificationArguments, ClassifierArguments, ClassificationTrainingArguments
     )
     set_up(arguments)
     train, test = load_splits(data_arguments, "classification")
+    if data_arguments.validation_fraction:
+        train, validation = hold_out(train, data_arguments.validation_fraction, arguments.seed)
+    else:
+        validation = load_validation(data_arguments, "classification", test)
     if data_arguments.labels_per_class is not None:
         train = draw_per_class(train, data_arguments.labels_per_class, arguments.seed)
     test = resize_to_match(test, train)
-    image_processor = make_image_processor(model_arguments, train)
-    config = make_config(
-        model_arguments,
-        num_channels=train.features["image"].shape[0],
-        num_labels=len(LABEL_NAMES),
-        id2label=dict(enumerate(LABEL_NAMES)),
-        label2id={name: index for index, name in enumerate(LABEL_NAMES)},
-    )
-    model = make_model(LensMAEForClassification, model_arguments, config)
+    model, image_processor = make_classifier(model_arguments, train)
 
-    trainer = LensTrainer(
+    collator, eval_collator = make_collators(image_processor, data_arguments, "classification", arguments.seed)
+    trainer = ClassificationTrainer(
         model=model,
         args=arguments,
         train_dataset=train,
-        eval_dataset=test,
-        data_collator=LensDataCollator(image_processor, "classification", data_arguments.augmentation),
+        eval_dataset=test if validation is None else validation,
+        data_collator=collator,
+        eval_collator=eval_collator,
+        name_rows=partial(name_training_images, data_arguments, "classification", train),
+        processing_class=image_processor,
+        class_weights=weigh_classes(arguments.class_weights, train),
     )
     limit_steps(trainer)
     metrics = trainer.train(resume_from_checkpoint=arguments.resume_from_checkpoint).metrics
     if not trainer.is_world_process_zero():
         return
 
-    collator = LensDataCollator(image_processor, "classification")
-    measure_pooled_norm(trainer, train, collator)
-    classified = [
-        (outputs.logits.softmax(dim=-1), batch["labels"])
-        for batch, outputs in predict(trainer, test, collator, "Classifying")
-    ]
-    probabilities, labels = (torch.cat(parts).numpy() for parts in zip(*classified, strict=True))
-    metric = ClassificationMetric().compute(predictions=probabilities, references=labels)
-    rows = [{"name": "LensMAE", "split": "test", "num_train": len(train), **metric}]
+    measure_pooled_norm(trainer, train, eval_collator)
+    temperature = 1.0 if validation is None else calibrate(trainer, validation, eval_collator)
+    logits, labels = classify(trainer, test, eval_collator, data_arguments.test_time_augmentation)
+    rows: list[dict[str, Any]] = []
+    for name, of_network in logits.items():
+        metric = ClassificationMetric().compute(predictions=of_network.softmax(dim=-1), references=labels)
+        rows.append({"name": name, "split": "test", "num_train": len(train), **metric})
+        if validation is not None:
+            at_temperature = (of_network / temperature).softmax(dim=-1)
+            rows[-1]["ece_calibrated"] = expected_calibration_error(at_temperature, labels)
     if data_arguments.baselines:
         rows += pca_logistic_rows(train["image"][:], train["label"][:], test["image"][:], labels, seed=arguments.seed)
     print_rows(rows, ["accuracy", "auc_macro", *(f"auc_{name}" for name in LABEL_NAMES)])
+    own_logits = next(iter(logits.values()))
+    probabilities = own_logits.softmax(dim=-1).numpy()
     figures = {
         "roc": plot_roc(labels, probabilities, LABEL_NAMES),
         "confusion": plot_confusion(labels, probabilities.argmax(axis=1), LABEL_NAMES),
         "training_curves": plot_training_curves(trainer.state.log_history),
     }
+    files = list_test_files(data_arguments, "classification")
+    calibrated = (own_logits / temperature).softmax(dim=-1).numpy()
+    write_predictions(Path(str(arguments.output_dir)) / "predictions.parquet", test, files, labels, calibrated)
     data = describe_data(data_arguments, train, test)
-    save_run(trainer, image_processor, "classification", data, rows, metrics, figures, model_arguments)
+    facts = {} if validation is None else {"temperature": temperature}
+    save_run(trainer, image_processor, "classification", data, rows, metrics, figures, model_arguments, **facts)
+
+
+class ClassificationTrainer(RunTrainer):
+    """A Trainer whose loss knows class weights, label smoothing and mixup."""
+
+    def __init__(self, *args: Any, class_weights: torch.Tensor | None, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.class_weights = class_weights
+        # The loss is a mean over a batch, whatever else a network's `forward` would take.
+        self.model_accepts_loss_kwargs = False
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """The cross-entropy; of blended images in training, if there is mixup."""
+        pixel_values, targets = inputs["pixel_values"], inputs["labels"]
+        if model.training and self.args.mixup_alpha:
+            targets = F.one_hot(targets, len(LABEL_NAMES)).to(pixel_values)
+            pixel_values, targets = mixup(pixel_values, targets, self.args.mixup_alpha)
+        outputs = model(pixel_values=pixel_values)
+        logits = outputs.logits.float()
+        weights = None if self.class_weights is None else self.class_weights.to(logits)
+        loss = F.cross_entropy(logits, targets, weights, label_smoothing=self.args.label_smoothing_factor)
+        return (loss, outputs) if return_outputs else loss
+
+    def score_images(self, inputs, outputs):
+        """Cross-entropy and accuracy, without the weights, smoothing and blending of training."""
+        logits, labels = outputs.logits.float(), inputs["labels"]
+        loss = F.cross_entropy(logits, labels, reduction="none")
+        return {"loss": loss, "accuracy": logits.argmax(dim=-1) == labels}
+
+
+def mixup(images: torch.Tensor, labels: torch.Tensor, alpha: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Blend each image of a batch, and its label, with another one's (Zhang et al. 2018, arXiv:1710.09412).
+
+    Args:
+        images: `(batch, bands, height, width)`.
+        labels: `(batch, classes)`, 1 at the class and 0 elsewhere.
+        alpha: The larger, the more evenly images are blended.
+
+    Returns:
+        Images and labels of the same shapes.
+    """
+    # Drawn from torch's generator on the CPU, whose state a checkpoint keeps.
+    share = float(torch.distributions.Beta(alpha, alpha).sample())
+    partner = torch.randperm(len(images)).to(images.device)
+    blended_images, blended_labels = (share * part + (1 - share) * part[partner] for part in (images, labels))
+    return blended_images, blended_labels
+
+
+def weigh_classes(weights: list[str] | None, train: Dataset) -> torch.Tensor | None:
+    """The weight of each class in the loss; balanced ones let each class count alike, whatever its number of images.
+
+    Raises:
+        ValueError: If there is not one positive number a class, or a class has no images to balance.
+    """
+    if weights is None:
+        return None
+    if weights == ["balanced"]:
+        counts = np.bincount(train["label"][:], minlength=len(LABEL_NAMES))
+        if not counts.all():
+            raise ValueError("--class_weights balanced: a class has no training images.")
+        return torch.tensor(len(train) / (len(LABEL_NAMES) * counts), dtype=torch.float32)
+    try:
+        numbers = torch.tensor([float(weight) for weight in weights])
+    except ValueError:
+        numbers = torch.tensor([])
+    if len(numbers) != len(LABEL_NAMES) or not bool((numbers > 0).all()):
+        raise ValueError(
+            f"--class_weights {' '.join(weights)} must be balanced, or one positive number for each of "
+            f"{' '.join(LABEL_NAMES)}."
+        )
+    return numbers
+
+
+def hold_out(train: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
+    """Divide training images, by their content, into those to train on and those to choose by."""
+    splits = split_by_content(train, {"train": 1 - fraction, "validation": fraction}, seed)
+    return splits["train"], splits["validation"]
+
+
+def calibrate(trainer: ClassificationTrainer, validation: Dataset, collator: LensDataCollator) -> float:
+    """Fit a temperature to images that are neither trained nor tested on, and keep it in the configuration."""
+    logits, labels = classify(trainer, validation, collator)
+    temperature = fit_temperature(next(iter(logits.values())), labels)
+    config = full_precision_model(trainer).config
+    if config.model_type == "lens_mae":  # of other networks a temperature is one of generating text
+        config.temperature = temperature
+    return temperature
+
+
+def classify(
+    trainer: ClassificationTrainer, dataset: Dataset, collator: LensDataCollator, over_symmetries: bool = False
+) -> tuple[dict[str, torch.Tensor], np.ndarray]:
+    """Run the network over a dataset in full precision.
+
+    Returns:
+        Logits `(images, classes)` by the name of their row: of the network, first, and if asked for their means over
+        the eight symmetries of each image; and labels `(images,)`.
+    """
+    model = full_precision_model(trainer)
+
+    @torch.inference_mode()
+    def network(images: torch.Tensor) -> torch.Tensor:
+        return model(images.to(model.device)).logits.cpu()
+
+    single, averaged, labels = [], [], []
+    for batch, outputs in predict(trainer, dataset, collator, "Classifying"):
+        single.append(outputs.logits)
+        labels.append(batch["labels"])
+        if over_symmetries:
+            averaged.append(average_over_symmetries(network, batch["pixel_values"], gives_images=False))
+    name = "LensMAE" if isinstance(model, LensMAEForClassification) else type(model).__name__.partition("For")[0]
+    logits = {name: torch.cat(single)}
+    if over_symmetries:
+        logits[f"{name}, mean over the eight symmetries"] = torch.cat(averaged)
+    return logits, torch.cat(labels).numpy()
+
+
+def write_predictions(
+    path: Path, test: Dataset, files: list[str] | None, labels: np.ndarray, probabilities: np.ndarray
+) -> None:
+    """Write a table of the test images: what is known of each, and the probability of each class."""
+    columns: dict[str, Any] = {"index": np.arange(len(test))}
+    if files is not None:
+        columns["file"] = files[: len(test)]
+    columns["label"] = labels
+    columns |= {f"probability_{name}": probabilities[:, index] for index, name in enumerate(LABEL_NAMES)}
+    parameters = [name for name in test.features if name not in (*IMAGE_COLUMNS, "label")]
+    columns |= {name: test[name][:] for name in parameters}
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        pq.write_table(pa.table(columns), temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def measure_pooled_norm(trainer, train: Dataset, collator: LensDataCollator, num_images: int = 1500) -> None:
@@ -112,9 +292,9 @@ def measure_pooled_norm(trainer, train: Dataset, collator: LensDataCollator, num
     gathered in bfloat16 put the classes' borders in the wrong place.
     """
     model = full_precision_model(trainer)
-    norm: Any = model.norm
-    if model.config.pooling != "mean_std_max":  # a layer norm keeps no statistics
+    if getattr(model.config, "pooling", None) != "mean_std_max":  # no other head keeps statistics
         return
+    norm: Any = model.norm
     images = train.select(range(min(num_images, len(train))))
     with torch.inference_mode():
         pooled = torch.cat(

@@ -2,101 +2,306 @@
 
     python training/run_mae.py --dataset lenses --output_dir runs/pretrain --max_steps 2000
     accelerate launch training/run_mae.py training/recipes/demo/pretrain.yaml --dataset lenses ...
+    python training/run_mae.py --dataset simulate:lens_default --streaming True --max_steps 20000 --output_dir ...
+    python training/run_mae.py ... --train_classes no_sub --mask_ratio_start 0.5 --figure_epochs 10
 
 Leaves a Hub-ready folder whose `results.json` has the error on hidden pixels beside that of two fillings that need no
-training.
+training; and, trained on some classes alone, how well each of them tells the other classes by that error.
 """
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from command_line import DataArguments, LensTrainingArguments, ModelArguments, parse_arguments
 from common import (
-    DataArguments,
-    LensTrainingArguments,
-    ModelArguments,
     describe_data,
     limit_steps,
     load_splits,
+    load_validation,
+    make_collators,
     make_config,
     make_image_processor,
     make_model,
-    parse_arguments,
+    name_training_images,
     predict,
     print_rows,
+    save_figure,
     save_run,
     set_up,
 )
+from datasets import Dataset
+from loop import RunTrainer
+from sklearn.metrics import roc_auc_score
+from streams import EndlessPasses
+from transformers import TrainerCallback
 
-from lens_transformers import LensMAEForPreTraining
-from lens_transformers.data import LensDataCollator
-from lens_transformers.evaluation import ReconstructionMetric, reconstruction_rows
-from lens_transformers.hub.trainer import LensTrainer
+from lens_transformers import LensMAEConfig, LensMAEForPreTraining, LensMAEImageProcessor
+from lens_transformers.data import LABEL_NAMES, LensDataCollator
+from lens_transformers.data.augmentation import sample_keys
+from lens_transformers.evaluation import interpolate_masked, mean_patch
 from lens_transformers.visualization import plot_reconstructions, plot_training_curves
 
 
 NUM_FIGURE_ROWS = 4
+# Rows among which a stream of stored images is shuffled; simulated ones come at random.
+BUFFER_SIZE = 1000
+FILLINGS = {"Mean of visible pixels": mean_patch, "Harmonic interpolation": interpolate_masked}
+
+
+@dataclass
+class PretrainingDataArguments(DataArguments):
+    """Which images to train and test on."""
+
+    streaming: bool = field(
+        default=False,
+        metadata={"help": "Read, or simulate, training images while training, without end. Needs --max_steps."},
+    )
+    train_classes: list[str] | None = field(
+        default=None,
+        metadata={"help": "Train on these classes alone, such as no_sub, and measure how the others stand out."},
+    )
+
+
+@dataclass
+class PretrainingArguments(LensTrainingArguments):
+    """transformers' arguments, with defaults that suit lens images, and what the scripts add to them."""
+
+    mask_ratio: float | None = field(
+        default=None, metadata={"help": "Share of the blocks to hide. Default: that of the configuration, 0.75."}
+    )
+    mask_ratio_start: float | None = field(
+        default=None,
+        metadata={"help": "Begin to train with this share, and come to mask_ratio in a straight line."},
+    )
+    figure_epochs: int = field(
+        default=0,
+        metadata={"help": "Draw reconstructions of the same test images every so many epochs; 0 is at the end alone."},
+    )
 
 
 def main() -> None:
-    data_arguments, model_arguments, arguments = parse_arguments(DataArguments, ModelArguments, LensTrainingArguments)
+    data_arguments, model_arguments, arguments = parse_arguments(
+        PretrainingDataArguments, ModelArguments, PretrainingArguments
+    )
     set_up(arguments)
-    train, test = load_splits(data_arguments, "pretraining")
+    train, test = load_splits(data_arguments, "pretraining", data_arguments.streaming)
+    if data_arguments.train_classes is not None:
+        train = keep_classes(train, data_arguments.train_classes)
+    if data_arguments.streaming and not data_arguments.dataset.startswith("simulate:"):
+        train = train.shuffle(seed=arguments.seed, buffer_size=BUFFER_SIZE)
+    validation = load_validation(data_arguments, "pretraining", test)
     image_processor = make_image_processor(model_arguments, train)
-    config = make_config(model_arguments, num_channels=train.features["image"].shape[0])
+    masking = {} if arguments.mask_ratio is None else {"mask_ratio": arguments.mask_ratio}
+    config = make_config(model_arguments, num_channels=train.features["image"].shape[0], **masking)
+    check_blocks(config, train.features["image"].shape[1:])
     model = make_model(LensMAEForPreTraining, model_arguments, config)
 
-    trainer = LensTrainer(
+    collator, eval_collator = make_collators(image_processor, data_arguments, "pretraining", arguments.seed)
+    masked_collator = MaskedCollator(eval_collator, config.mask_block_size, arguments.seed)
+    trainer = PretrainingTrainer(
         model=model,
         args=arguments,
-        train_dataset=train,
-        eval_dataset=test,
-        data_collator=LensDataCollator(image_processor, "pretraining", data_arguments.augmentation),
+        train_dataset=EndlessPasses(train, collator) if data_arguments.streaming else train,
+        eval_dataset=test if validation is None else validation,
+        data_collator=collator,
+        eval_collator=masked_collator,
+        name_rows=partial(name_training_images, data_arguments, "pretraining", train),
+        processing_class=image_processor,
     )
+    if arguments.figure_epochs:
+        trainer.add_callback(ReconstructionFigures(trainer, test, masked_collator, image_processor))
     limit_steps(trainer)
     metrics = trainer.train(resume_from_checkpoint=arguments.resume_from_checkpoint).metrics
     if not trainer.is_world_process_zero():
         return
 
-    images, masks, reconstructions = reconstruct(trainer, test, image_processor)
-    ratio = f"{config.mask_ratio:g}"
-    metric = ReconstructionMetric().compute(predictions=reconstructions, references=images, masks=masks)
-    rows = [{"name": "LensMAE", "split": "test", **metric}, *reconstruction_rows(images, masks)]
-    rows = [{"name": row["name"], "split": row["split"], f"masked_mse_{ratio}": row["masked_mse"]} for row in rows]
-    print_rows(rows, [f"masked_mse_{ratio}"])
-    shown = slice(NUM_FIGURE_ROWS)
+    errors, shown = measure(trainer, test, masked_collator, image_processor)
+    name = f"masked_mse_{config.mask_ratio:g}"
+    rows: list[dict[str, Any]] = [
+        {"name": row, "split": "test", name: float(np.mean(values))} for row, values in errors.items()
+    ]
+    if data_arguments.train_classes is not None:
+        for row, values in zip(rows, errors.values(), strict=True):
+            row.update(anomaly_aucs(values, np.asarray(test["label"][:]), data_arguments.train_classes))
+    print_rows(rows, [key for key in rows[0] if key not in ("name", "split")])
     figures = {
-        "reconstructions": plot_reconstructions(images[shown], masks[shown], reconstructions[shown]),
+        "reconstructions": plot_reconstructions(*shown),
         "training_curves": plot_training_curves(trainer.state.log_history),
     }
     data = describe_data(data_arguments, train, test)
     save_run(trainer, image_processor, "pretraining", data, rows, metrics, figures, model_arguments)
 
 
-def reconstruct(trainer, test, image_processor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+class PretrainingTrainer(RunTrainer):
+    """A Trainer of masked autoencoders, whose mask ratio may change while it trains."""
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """The loss, at the mask ratio of this step."""
+        if model.training and self.args.mask_ratio_start is not None:
+            start, end = self.args.mask_ratio_start, self.accelerator.unwrap_model(model).config.mask_ratio
+            done = self.state.global_step / self.state.max_steps
+            inputs = {**inputs, "mask_ratio": start + (end - start) * done}
+        return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+
+    def score_images(self, inputs, outputs):
+        """The loss of each image."""
+        model, pixel_values = self.model, inputs["pixel_values"]
+        losses = [
+            model._reconstruction_loss(
+                *(part[index : index + 1] for part in (pixel_values, outputs.logits, outputs.mask))
+            )
+            for index in range(len(pixel_values))
+        ]
+        return {"loss": torch.stack(losses)}
+
+
+class MaskedCollator:
+    """Makes batches whose blocks are hidden by the pixels and a seed alone: the same in every evaluation and process.
+
+    Args:
+        collator: Makes batches of images.
+        block_size: Side of the blocks that are hidden together, in pixels.
+        seed: Draws other masks.
+    """
+
+    def __init__(self, collator: LensDataCollator, block_size: int, seed: int):
+        self.collator = collator
+        self.block_size = block_size
+        self.seed = seed
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        """Collates rows, and draws `noise` `(batch, blocks)` for the network."""
+        batch = self.collator(rows)
+        pixel_values = batch["pixel_values"]
+        height, width = pixel_values.shape[2:]
+        num_blocks = -(-height // self.block_size) * -(-width // self.block_size)
+        noise = [
+            torch.rand(num_blocks, generator=torch.Generator().manual_seed(key % 2**63))
+            for key in sample_keys(pixel_values.numpy(), self.seed, epoch=0)
+        ]
+        return {**batch, "noise": torch.stack(noise)}
+
+
+class ReconstructionFigures(TrainerCallback):
+    """Draws reconstructions of the first test images, with the same blocks hidden, while training goes on."""
+
+    def __init__(
+        self,
+        trainer: PretrainingTrainer,
+        test: Dataset,
+        collator: MaskedCollator,
+        image_processor: LensMAEImageProcessor,
+    ):
+        self.trainer = trainer
+        self.batch = collator(list(test.select(range(min(NUM_FIGURE_ROWS, len(test))))))
+        self.image_processor = image_processor
+
+    def on_epoch_end(self, args, state, control, model, **kwargs):
+        """Draws every `figure_epochs` epochs; a random state is not touched, so the run is as without figures."""
+        epoch = round(state.epoch)
+        if not state.is_world_process_zero or epoch % args.figure_epochs:
+            return
+        batch = {name: value.to(args.device) for name, value in self.batch.items()}
+        model = self.trainer.evaluated_model()
+        was_training = model.training
+        with torch.no_grad():
+            outputs = model.eval()(**batch)
+        model.train(was_training)
+        figure = plot_reconstructions(*in_flux(model, batch["pixel_values"], outputs, self.image_processor))
+        save_figure(figure, Path(args.output_dir), f"reconstructions_epoch_{epoch:04d}")
+
+
+def keep_classes(train: Any, names: Sequence[str]) -> Any:
+    """Keep the images of some classes.
+
+    Raises:
+        ValueError: If a class is not known, or the images have no labels.
+    """
+    if not set(names) <= set(LABEL_NAMES):
+        raise ValueError(f"--train_classes {' '.join(names)}: the classes are {', '.join(LABEL_NAMES)}.")
+    if "label" not in train.features:
+        raise ValueError("--train_classes needs images with labels, and these have none.")
+    kept = [LABEL_NAMES.index(name) for name in names]
+    if not isinstance(train, Dataset):
+        return train.filter(partial(_is_of_class, kept))
+    return train.select(np.flatnonzero(np.isin(train["label"][:], kept)))
+
+
+def _is_of_class(kept: Sequence[int], row: Mapping[str, Any]) -> bool:
+    return int(row["label"]) in kept
+
+
+def check_blocks(config: LensMAEConfig, size: Sequence[int]) -> None:
+    """Refuse images of which no block would be hidden.
+
+    Raises:
+        ValueError: If they are too small.
+    """
+    num_blocks = math.prod(-(-side // config.mask_block_size) for side in size)
+    if num_blocks - max(int(num_blocks * (1 - config.mask_ratio)), 1) < 1:
+        raise ValueError(
+            f"Images of {size[0]}x{size[1]} pixels have {num_blocks} blocks of {config.mask_block_size} pixels, none of "
+            f"which a mask ratio of {config.mask_ratio:g} hides: give larger images, or smaller blocks by "
+            "--config_overrides mask_unit_size=1."
+        )
+
+
+def measure(
+    trainer: PretrainingTrainer, test: Dataset, collator: MaskedCollator, image_processor: LensMAEImageProcessor
+) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
     """Hide blocks of the test images, the same in every run of a seed, and paint them again, in flux.
 
     Returns:
-        Images and reconstructions `(batch, bands, height, width)`, and masks `(batch, height, width)`.
+        By the name of what painted, the mean squared error on the hidden pixels of each image `(images,)`; and images,
+        masks and reconstructions to show.
     """
-    collator = LensDataCollator(image_processor, "pretraining")
-    generator = torch.Generator().manual_seed(trainer.args.seed)
-    block_size = trainer.model.config.mask_block_size
+    errors: dict[str, list[np.ndarray]] = {name: [] for name in ("LensMAE", *FILLINGS)}
+    shown: list[np.ndarray] = []
+    for batch, outputs in predict(trainer, test, collator, "Reconstructing"):
+        images, masks, painted = in_flux(trainer.model, batch["pixel_values"], outputs, image_processor)
+        filled = {"LensMAE": painted, **{name: fill(images, masks) for name, fill in FILLINGS.items()}}
+        for name, pixels in filled.items():
+            squares = ((pixels.astype(np.float64) - images) ** 2).mean(axis=1)
+            errors[name].append(squares.sum(axis=(1, 2), where=masks) / masks.sum(axis=(1, 2)))
+        shown = shown or [part[:NUM_FIGURE_ROWS] for part in (images, masks, painted)]
+    return {name: np.concatenate(values) for name, values in errors.items()}, shown
 
-    def collate(rows):
-        batch = collator(rows)
-        size, _, height, width = batch["pixel_values"].shape
-        num_blocks = -(-height // block_size) * -(-width // block_size)
-        return {**batch, "noise": torch.rand(size, num_blocks, generator=generator)}
 
-    images, masks, reconstructions = [], [], []
-    for batch, outputs in predict(trainer, test, collate, "Reconstructing"):
-        pixel_values, model = batch["pixel_values"], trainer.model
-        patch_mask = outputs.mask[..., None].expand(-1, -1, model.config.patch_size**2 * model.config.num_channels)
-        size = tuple(pixel_values.shape[2:])
-        masks.append(model.unpatchify(patch_mask, size)[:, 0].bool())
-        images.append(image_processor.post_process_reconstruction(pixel_values))
-        painted = model.reconstruct(pixel_values, outputs)
-        reconstructions.append(image_processor.post_process_reconstruction(painted))
-    return torch.cat(images).numpy(), torch.cat(masks).numpy(), torch.cat(reconstructions).numpy()
+def in_flux(
+    model: LensMAEForPreTraining, pixel_values: torch.Tensor, outputs: Any, image_processor: LensMAEImageProcessor
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Images and reconstructions `(batch, bands, height, width)`, and masks `(batch, height, width)`."""
+    patch_mask = outputs.mask[..., None].expand(-1, -1, model.config.patch_size**2 * model.config.num_channels)
+    masks = model.unpatchify(patch_mask, tuple(pixel_values.shape[2:]))[:, 0].bool()
+    painted = model.reconstruct(pixel_values, outputs)
+    images, painted = (image_processor.post_process_reconstruction(part.cpu()) for part in (pixel_values, painted))
+    return images.numpy(), masks.cpu().numpy(), painted.numpy()
+
+
+def anomaly_aucs(errors: np.ndarray, labels: np.ndarray, train_classes: Sequence[str]) -> dict[str, float]:
+    """How well the error of reconstruction tells each class that was not trained on from those that were.
+
+    Args:
+        errors: Of each image, `(images,)`.
+        labels: Class of each image.
+        train_classes: Names of the classes trained on.
+
+    Returns:
+        `anomaly_auc_<class>`: the share of pairs in which the image of that class has the larger error.
+    """
+    known = np.isin(labels, [LABEL_NAMES.index(name) for name in train_classes])
+    aucs = {}
+    for index, name in enumerate(LABEL_NAMES):
+        chosen = known | (labels == index)
+        if name not in train_classes and (labels == index).any() and known.any():
+            aucs[f"anomaly_auc_{name}"] = float(roc_auc_score(labels[chosen] == index, errors[chosen]))
+    return aucs
 
 
 if __name__ == "__main__":

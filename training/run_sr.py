@@ -1,38 +1,53 @@
-"""Fine-tune LensMAE, or train it from scratch, to super-resolve lens images.
+"""Fine-tune LensMAE, or train it from scratch, to super-resolve lens images 2, 3 or 4 times.
 
     python training/run_sr.py --dataset pairs --model_name_or_path runs/pretrain --output_dir runs/sr
     accelerate launch training/run_sr.py training/recipes/demo/sr.yaml --dataset pairs --output_dir runs/sr
+    python training/run_sr.py ... --self_ensemble True --save_outputs fits
 
 Leaves a Hub-ready folder whose `results.json` has the network's row beside bicubic, bilinear and a fitted linear
 filter.
 """
 
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from command_line import DataArguments, LensTrainingArguments, ModelArguments, parse_arguments
 from common import (
-    DataArguments,
-    LensTrainingArguments,
-    ModelArguments,
     describe_data,
+    full_precision_model,
     limit_steps,
+    list_test_files,
     load_splits,
+    make_collators,
     make_config,
     make_model,
-    parse_arguments,
+    name_training_images,
     predict,
     print_rows,
     save_run,
     set_up,
 )
 from datasets import Dataset
+from layer_decay import learning_rate_scales
+from loop import RunTrainer
 from transformers import AutoImageProcessor
 
 from lens_transformers import LensMAEForSuperResolution, LensMAEImageProcessor
 from lens_transformers.data import LensDataCollator
-from lens_transformers.evaluation import SuperResolutionMetric, bicubic_upsample, upsampling_rows
-from lens_transformers.hub.trainer import LensTrainer
+from lens_transformers.data.fits import FITS_SUFFIXES
+from lens_transformers.data.fits_writing import write_super_resolved_fits
+from lens_transformers.data.folders import suffix_of
+from lens_transformers.evaluation import (
+    LeastSquaresDownsampler,
+    SuperResolutionMetric,
+    average_over_symmetries,
+    bicubic_upsample,
+    upsampling_rows,
+)
 from lens_transformers.visualization import plot_super_resolution, plot_training_curves
 
 
@@ -48,12 +63,33 @@ class SuperResolutionArguments(DataArguments):
         default=9, metadata={"help": "Width, in input pixels, of the least-squares filter beside the network."}
     )
     data_range: float = field(default=1.0, metadata={"help": "Range of brightness that PSNR and SSIM refer to."})
+    self_ensemble: bool = field(
+        default=False,
+        metadata={"help": "Measure the mean over the eight symmetries of each image as well, and save that."},
+    )
+    save_outputs: str = field(
+        default="none",
+        metadata={
+            "help": "Write the test images, super-resolved, to super_resolved/: none, npy, or fits with coordinates.",
+            "choices": ["none", "npy", "fits"],
+        },
+    )
 
 
 @dataclass
 class SuperResolutionTrainingArguments(LensTrainingArguments):
     """transformers' arguments, with defaults that suit lens images, and a time budget."""
 
+    sr_loss: str = field(
+        default="charbonnier", metadata={"help": "Loss of training.", "choices": ["charbonnier", "l1", "mse"]}
+    )
+    consistency_weight: float = field(
+        default=0.0,
+        metadata={
+            "help": "Weight of the mean distance of the input from the output, blurred and binned as the training "
+            "pairs are. In noisy images it asks for the noise as well."
+        },
+    )
     encoder_learning_rate_scale: float = field(
         default=0.3, metadata={"help": "The encoder's learning rate, in parts of the head's."}
     )
@@ -71,41 +107,40 @@ def main() -> None:
         model_arguments,
         num_channels=train.features["image"].shape[0],
         upscale=find_upscale(train),
+        sr_loss=arguments.sr_loss,
         **flux_constants(train, model_arguments),
     )
     model = make_model(LensMAEForSuperResolution, model_arguments, config)
+    pairs = train.select(range(min(NUM_FILTER_PAIRS, len(train))))
 
-    trainer = LensTrainer(
+    collator, eval_collator = make_collators(image_processor, data_arguments, "super_resolution", arguments.seed)
+    trainer = SuperResolutionTrainer(
         model=model,
         args=arguments,
         train_dataset=train,
         eval_dataset=test,
-        data_collator=LensDataCollator(image_processor, "super_resolution", data_arguments.augmentation),
+        data_collator=collator,
+        eval_collator=eval_collator,
+        name_rows=partial(name_training_images, data_arguments, "super_resolution", train),
+        processing_class=image_processor,
         optimizers=(make_optimizer(model, arguments), None),
+        downsampler=fit_downsampler(pairs, config.upscale) if arguments.consistency_weight else None,
+        data_range=data_arguments.data_range,
     )
     limit_steps(trainer)
     metrics = trainer.train(resume_from_checkpoint=arguments.resume_from_checkpoint).metrics
     if not trainer.is_world_process_zero():
         return
 
-    collator = LensDataCollator(image_processor, "super_resolution")
-    metric = SuperResolutionMetric(data_arguments.data_range)
-    shown: list[torch.Tensor] = []
-    for batch, outputs in predict(trainer, test, collator, "Super-resolving"):
-        metric.add_batch(predictions=outputs.reconstruction, references=batch["labels"])
-        shown = shown or [batch["pixel_values"], outputs.reconstruction, batch["labels"]]
-    pairs = train.select(range(min(NUM_FILTER_PAIRS, len(train))))
-    rows = [
-        {"name": "LensMAE", "split": "test", **metric.compute()},
-        *upsampling_rows(
-            pairs["image"][:],
-            pairs["target"][:],
-            test["image"][:],
-            test["target"][:],
-            size=data_arguments.filter_size,
-            data_range=data_arguments.data_range,
-        ),
-    ]
+    rows, shown = measure(trainer, test, image_processor, data_arguments)
+    rows += upsampling_rows(
+        pairs["image"][:],
+        pairs["target"][:],
+        test["image"][:],
+        test["target"][:],
+        size=data_arguments.filter_size,
+        data_range=data_arguments.data_range,
+    )
     print_rows(rows, ["psnr", "ssim", "mse", "flux_ratio"])
     low, prediction, target = (images[:NUM_FIGURE_ROWS].numpy() for images in shown)
     figures = {
@@ -116,9 +151,128 @@ def main() -> None:
     save_run(trainer, image_processor, "super_resolution", data, rows, metrics, figures, model_arguments)
 
 
+class SuperResolutionTrainer(RunTrainer):
+    """A Trainer that can ask of an output that, blurred and binned again, it is the input."""
+
+    def __init__(
+        self, *args: Any, downsampler: LeastSquaresDownsampler | None, data_range: float = 1.0, **kwargs: Any
+    ):
+        super().__init__(*args, **kwargs)
+        self.data_range = data_range
+        self.downsampler = downsampler
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """The loss of the network, and what `--consistency_weight` adds."""
+        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+        if self.downsampler is not None:
+            deviation = torch.tensor(self.model.config.sr_pixel_std).reshape(-1, 1, 1)
+            term = inconsistency(self.downsampler, outputs.reconstruction, inputs["pixel_values"], deviation)
+            loss = loss + self.args.consistency_weight * term
+        return (loss, outputs) if return_outputs else loss
+
+    def score_images(self, inputs, outputs):
+        """The loss of training, without consistency, and the PSNR of each image."""
+        error = (outputs.reconstruction - inputs["labels"]).float()
+        squares = error.flatten(1).square().mean(dim=1)
+        error = error / torch.tensor(self.model.config.sr_pixel_std).reshape(-1, 1, 1).to(error)
+        losses = {"l1": error.abs(), "mse": error.square(), "charbonnier": (error.square() + 1e-4).sqrt()}
+        loss = losses[self.model.config.sr_loss].flatten(1).mean(dim=1)
+        return {"loss": loss, "psnr": 10 * torch.log10(self.data_range**2 / squares)}
+
+
+def fit_downsampler(pairs: Dataset, upscale: int) -> LeastSquaresDownsampler:
+    """What blurs and bins sharp images as the pairs are."""
+    return LeastSquaresDownsampler(upscale=upscale).fit(pairs["image"][:], pairs["target"][:])
+
+
+def inconsistency(
+    downsampler: LeastSquaresDownsampler, sharp: torch.Tensor, low: torch.Tensor, deviation: torch.Tensor
+) -> torch.Tensor:
+    """Mean distance of sharp images, blurred and binned, from those of low resolution, in units of the deviation.
+
+    Args:
+        downsampler: What blurs and bins.
+        sharp: `(batch, bands, height * upscale, width * upscale)`.
+        low: `(batch, bands, height, width)`.
+        deviation: That of the flux, `(bands or 1, 1, 1)`.
+    """
+    residual = downsampler(sharp) - downsampler.interior(low)
+    return (residual / deviation.to(residual)).abs().mean()
+
+
+def measure(
+    trainer: SuperResolutionTrainer,
+    test: Dataset,
+    image_processor: LensMAEImageProcessor,
+    arguments: SuperResolutionArguments,
+) -> tuple[list[dict[str, Any]], list[torch.Tensor]]:
+    """Super-resolve the test images, and write them if asked for.
+
+    Returns:
+        The network's rows, and the first batch of images, outputs and targets.
+    """
+    collator = LensDataCollator(image_processor, "super_resolution")
+    model = full_precision_model(trainer)
+
+    @torch.inference_mode()
+    def sharpen(images: torch.Tensor) -> torch.Tensor:
+        return model(images.to(model.device)).reconstruction.cpu()
+
+    single, ensemble = (SuperResolutionMetric(arguments.data_range) for _ in range(2))
+    shown: list[torch.Tensor] = []
+    originals = list_test_files(arguments, "super_resolution") if arguments.save_outputs != "none" else None
+    num_done = 0
+    for batch, outputs in predict(trainer, test, collator, "Super-resolving"):
+        low, sharp, target = batch["pixel_values"], outputs.reconstruction, batch["labels"]
+        single.add_batch(predictions=sharp, references=target)
+        shown = shown or [low, sharp, target]
+        if arguments.self_ensemble:
+            sharp = average_over_symmetries(sharpen, low, gives_images=True)
+            ensemble.add_batch(predictions=sharp, references=target)
+        if arguments.save_outputs != "none":
+            folder = Path(str(trainer.args.output_dir)) / "super_resolved"
+            save_outputs(folder, sharp.numpy(), num_done, originals, model.config.upscale, arguments.save_outputs)
+        num_done += len(sharp)
+    rows = [{"name": "LensMAE", "split": "test", **single.compute()}]
+    if arguments.self_ensemble:
+        rows.append({"name": "LensMAE, mean over the eight symmetries", "split": "test", **ensemble.compute()})
+    return rows, shown
+
+
+def save_outputs(
+    folder: Path, images: np.ndarray, first: int, originals: list[str] | None, upscale: int, suffix: str
+) -> None:
+    """Write images, numbered as the rows of the test set and named as the files that they were made of.
+
+    Args:
+        folder: Where to.
+        images: `(batch, bands, height, width)`, in flux.
+        first: Number of the first of them.
+        originals: The files of all rows, where they have any; of FITS files the coordinates are taken over.
+        upscale: How many times they are as high and wide as they were.
+        suffix: `"npy"` or `"fits"`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, image in enumerate(images, start=first):
+        original = None if originals is None else originals[number]
+        name = f"{number:06d}" if original is None else f"{number:06d}_{Path(original).name.split('.')[0]}"
+        if suffix == "npy":
+            np.save(folder / f"{name}.npy", image)
+        else:
+            has_coordinates = original is not None and suffix_of(original) in FITS_SUFFIXES
+            write_super_resolved_fits(folder / f"{name}.fits", image, upscale, original if has_coordinates else None)
+
+
 def find_upscale(pairs: Dataset) -> int:
-    """The whole factor between the sides of targets and images."""
-    return pairs.features["target"].shape[1] // pairs.features["image"].shape[1]
+    """The whole factor between the sides of targets and images.
+
+    Raises:
+        ValueError: If no network super-resolves by it.
+    """
+    upscale = pairs.features["target"].shape[1] // pairs.features["image"].shape[1]
+    if upscale not in (2, 3, 4):
+        raise ValueError(f"The targets are {upscale} times as wide as the images; LensMAE does 2 to 4.")
+    return upscale
 
 
 def flux_constants(
@@ -150,11 +304,12 @@ def make_optimizer(
 ) -> torch.optim.Optimizer:
     """AdamW with a learning rate of its own for the encoder, and no decay of biases and norms."""
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+    scales = learning_rate_scales(model, arguments.layer_decay)
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             scale = arguments.encoder_learning_rate_scale if name.startswith("lens_mae.") else 1.0
             decay = arguments.weight_decay if parameter.ndim > 1 else 0.0
-            groups.setdefault((scale * arguments.learning_rate, decay), []).append(parameter)
+            groups.setdefault((scale * scales[name] * arguments.learning_rate, decay), []).append(parameter)
     return torch.optim.AdamW(
         [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()],
         betas=(arguments.adam_beta1, arguments.adam_beta2),

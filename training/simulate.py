@@ -33,13 +33,13 @@ from transformers import HfArgumentParser
 
 from lens_transformers import __version__
 from lens_transformers.data import simulate_dataset
+from lens_transformers.data.simulated import SPLIT_SIZES
 from lens_transformers.hub.files import write_text_atomically
 from lens_transformers.simulation import INSTRUMENTS, PRESETS, LensSimulationConfig, get_preset
 
 
 ROWS_PER_SHARD = 500
 DESCRIPTION = "simulation.yaml"
-DEFAULT_COUNTS = {"train": 12_000, "validation": 1_500, "test": 3_000}
 CONTACT_SHEET_ROWS, CONTACT_SHEET_COLUMNS = 4, 9
 
 
@@ -55,13 +55,13 @@ class SimulationArguments:
         metadata={"help": "What part of num_images goes to train, validation and test."},
     )
     num_train: int | None = field(
-        default=None, metadata={"help": f"Images of the split train (default: {DEFAULT_COUNTS['train']})."}
+        default=None, metadata={"help": f"Images of the split train (default: {SPLIT_SIZES['train']})."}
     )
     num_validation: int | None = field(
-        default=None, metadata={"help": f"Images of the split validation (default: {DEFAULT_COUNTS['validation']})."}
+        default=None, metadata={"help": f"Images of the split validation (default: {SPLIT_SIZES['validation']})."}
     )
     num_test: int | None = field(
-        default=None, metadata={"help": f"Images of the split test (default: {DEFAULT_COUNTS['test']})."}
+        default=None, metadata={"help": f"Images of the split test (default: {SPLIT_SIZES['test']})."}
     )
     seed: int = field(default=0, metadata={"help": "Seed of the simulation."})
     override: list[str] = field(
@@ -145,9 +145,9 @@ def parse_overrides(overrides: list[str]) -> dict[str, object]:
 
 
 def split_ranges(arguments: SimulationArguments) -> dict[str, range]:
-    given = {split: getattr(arguments, f"num_{split}") for split in DEFAULT_COUNTS}
+    given = {split: getattr(arguments, f"num_{split}") for split in SPLIT_SIZES}
     if arguments.num_images is None:
-        counts = {split: DEFAULT_COUNTS[split] if count is None else count for split, count in given.items()}
+        counts = {split: SPLIT_SIZES[split] if count is None else count for split, count in given.items()}
     else:
         if any(count is not None for count in given.values()):
             raise ValueError("Give --num_images, or --num_train, --num_validation and --num_test, not both.")
@@ -170,7 +170,7 @@ def fractions_of(num_images: int, fractions: Sequence[float]) -> dict[str, int]:
     if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
         raise ValueError(f"--split_fractions must be three numbers of at least 0 that add up to 1, got {fractions}.")
     ends = [0, *(round(num_images * sum(fractions[: k + 1])) for k in range(3))]
-    return {split: ends[k + 1] - ends[k] for k, split in enumerate(DEFAULT_COUNTS)}
+    return {split: ends[k + 1] - ends[k] for k, split in enumerate(SPLIT_SIZES)}
 
 
 def check_numbers(arguments: SimulationArguments) -> None:

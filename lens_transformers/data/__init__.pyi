@@ -1,7 +1,7 @@
-from .augmentation import LensAugmentation
-from .collator import LensDataCollator
+from .augmentation import LensAugmentation, get_augmentation
+from .collator import EpochCallback, LensDataCollator
 from .fits import FitsLayout
-from .loading import load_lensing_dataset
+from .loading import files_of_rows, load_lensing_dataset
 from .report import LoadReport
 from .schema import LABEL_NAMES, lens_features
 from .sharing import push_lensing_dataset, write_lensing_dataset
@@ -10,11 +10,14 @@ from .splits import find_duplicates, split_by_content
 
 __all__ = [
     "LABEL_NAMES",
+    "EpochCallback",
     "FitsLayout",
     "LensAugmentation",
     "LensDataCollator",
     "LoadReport",
+    "files_of_rows",
     "find_duplicates",
+    "get_augmentation",
     "lens_features",
     "load_lensing_dataset",
     "push_lensing_dataset",

@@ -2,16 +2,17 @@
 
 import hashlib
 import math
+import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
 
-__all__ = ["AUGMENTATIONS", "Augmentation", "LensAugmentation", "check_augmentation", "sample_keys"]
+__all__ = ["AUGMENTATIONS", "Augmentation", "LensAugmentation", "get_augmentation", "sample_keys"]
 
 Symmetries = Literal["none", "half_turn", "dihedral"]
 Augmentation = Literal["none", "half_turn", "dihedral", "continuous"]
@@ -81,9 +82,8 @@ class LensAugmentation:
             raise ValueError(f"keys must be one an image, got {len(keys)} for {len(images)} images.")
         if self.symmetries == "dihedral" and images.shape[-2] != images.shape[-1]:
             raise ValueError(f"augmentation 'dihedral' turns square images only, got shape {tuple(images.shape[1:])}.")
-        generators = [np.random.Generator(np.random.Philox(key=int(key))) for key in keys]
-        # Drawn in any case, so that one setting does not change what another one draws.
-        draws = torch.from_numpy(np.stack([generator.random(6) for generator in generators]))
+        # All six are drawn in any case, so that one setting does not change what another one draws.
+        draws = _uniform_draws(keys, 6)
         turns, flips = (4 * draws[:, 0]).long(), draws[:, 1] < 0.5
         if self.symmetries == "half_turn":
             turns, flips = 2 * (turns // 2), torch.zeros_like(flips)
@@ -103,32 +103,43 @@ class LensAugmentation:
         if self.max_psf_fwhm:
             images = blurred(images, self.max_psf_fwhm * draws[:, 5], self.max_psf_fwhm)
         if np.any(self.noise_std):
-            images = images + self._noise(images, generators)
+            images = images + self._noise(images, keys)
         return images, targets
 
-    def _noise(self, images: torch.Tensor, generators: list[np.random.Generator]) -> torch.Tensor:
+    def _noise(self, images: torch.Tensor, keys: Sequence[int]) -> torch.Tensor:
         stds = np.atleast_1d(np.asarray(self.noise_std, dtype=np.float32))
         if len(stds) not in (1, images.shape[1]):
             raise ValueError(f"noise_std has {len(stds)} bands, the images have {images.shape[1]}.")
         shape = tuple(images.shape[1:])
         # Drawn on the CPU, where it is the same for every device.
+        generators = [np.random.Generator(np.random.Philox(key=int(key))) for key in keys]
         noise = np.stack([generator.standard_normal(shape, dtype=np.float32) for generator in generators])
         return torch.from_numpy(noise * stds[:, None, None]).to(images)
 
 
 # By the names that the training scripts know.
 AUGMENTATIONS = {
-    "none": None,
+    "none": LensAugmentation("none"),
     "half_turn": LensAugmentation("half_turn"),
     "dihedral": LensAugmentation("dihedral"),
     "continuous": LensAugmentation("dihedral", rotate=True, max_shift=0.5),
 }
 
 
-def check_augmentation(augmentation: str) -> None:
-    """Raises ValueError if `augmentation` is not the name of one."""
-    if augmentation not in AUGMENTATIONS:
-        raise ValueError(f"augmentation must be one of {', '.join(AUGMENTATIONS)}, got {augmentation!r}.")
+def get_augmentation(name: str, **changes: Any) -> LensAugmentation:
+    """Gives the augmentation of a name, with some of its settings changed.
+
+    Args:
+        name: `"none"`, `"half_turn"`, `"dihedral"`, or `"continuous"`: the dihedral ones, any rotation, and shifts of
+            up to half a pixel. None of them blurs or adds noise, whose sizes depend on the instrument and flux unit.
+        **changes: Arguments of `LensAugmentation`, such as `noise_std` and `max_psf_fwhm`.
+
+    Raises:
+        ValueError: If there is no such name, or a setting is out of range.
+    """
+    if name not in AUGMENTATIONS:
+        raise ValueError(f"augmentation must be one of {', '.join(AUGMENTATIONS)}, got {name!r}.")
+    return replace(AUGMENTATIONS[name], **changes)
 
 
 def sample_keys(images: np.ndarray, seed: int, epoch: int) -> list[int]:
@@ -143,8 +154,17 @@ def sample_keys(images: np.ndarray, seed: int, epoch: int) -> list[int]:
         Numbers below 2**64.
     """
     key = seed.to_bytes(16, "little", signed=True) + epoch.to_bytes(8, "little")
-    hashes = (hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=8, key=key) for image in images)
+    # A checksum reads the pixels four times as fast as a hash does; two images that share one only turn alike.
+    checksums = (zlib.crc32(np.ascontiguousarray(image).data).to_bytes(4, "little") for image in images)
+    hashes = (hashlib.blake2b(checksum, digest_size=8, key=key) for checksum in checksums)
     return [int.from_bytes(each.digest(), "little") for each in hashes]
+
+
+def _uniform_draws(keys: Sequence[int], count: int) -> torch.Tensor:
+    """Numbers of float64 from 0 to 1, `(len(keys), count)`: hashes, for a generator a key would take long to make."""
+    digests = (hashlib.blake2b(int(key).to_bytes(8, "little"), digest_size=8 * count).digest() for key in keys)
+    bits = np.frombuffer(b"".join(digests), dtype="<u8").reshape(-1, count)
+    return torch.from_numpy((bits >> 11) * 2.0**-53)
 
 
 def turned(images: torch.Tensor, quarter_turns: torch.Tensor, flips: torch.Tensor) -> torch.Tensor:
@@ -214,10 +234,19 @@ def blurred(images: torch.Tensor, fwhms: torch.Tensor, max_fwhm: float) -> torch
     distance = torch.arange(-reach, reach + 1, dtype=torch.float64)
     sigmas = (_SIGMA_OF_FWHM * fwhms).clamp(min=1e-3)  # of no width, a Gaussian is one pixel
     kernels = torch.exp(-0.5 * (distance / sigmas[:, None]) ** 2)
-    kernels = (kernels / kernels.sum(1, keepdim=True)).to(images).repeat_interleave(bands, 0)
-    stack = F.pad(images, (reach, reach, reach, reach), mode="reflect").reshape(
-        1, batch * bands, height + 2 * reach, -1
-    )
-    stack = F.conv2d(stack, kernels[:, None, None, :], groups=batch * bands)
-    stack = F.conv2d(stack, kernels[:, None, :, None], groups=batch * bands)
-    return stack.reshape(images.shape)
+    kernels = (kernels / kernels.sum(1, keepdim=True)).to(images)
+    padded = F.pad(images, (reach, reach, reach, reach), mode="reflect")
+    return _weighted_sum(_weighted_sum(padded, kernels, -1), kernels, -2)
+
+
+def _weighted_sum(images: torch.Tensor, kernels: torch.Tensor, axis: int) -> torch.Tensor:
+    """Convolves along an axis, each image with its own kernel `(batch, taps)`, without its border.
+
+    One product and one sum a tap: `conv2d` takes another way, with other last bits, for a batch of one.
+    """
+    length = images.shape[axis] - kernels.shape[1] + 1
+    taps = kernels.T[..., None, None, None]
+    result = taps[0] * images.narrow(axis, 0, length)
+    for start in range(1, len(taps)):
+        result += taps[start] * images.narrow(axis, start, length)
+    return result

@@ -5,16 +5,27 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from .augmentation import AUGMENTATIONS, Augmentation, LensAugmentation, check_augmentation, sample_keys
+from .augmentation import AUGMENTATIONS, Augmentation, LensAugmentation, get_augmentation, sample_keys
 from .tasks import Task, check_task
 
 
-__all__ = ["LensDataCollator"]
+__all__ = ["EpochCallback", "LensDataCollator"]
 
 
 class LensDataCollator:
     """Turns rows of a dataset into `pixel_values` and, where the task has them, `labels`.
+
+    What an image draws depends on its pixels, the seed and the epoch alone: not on the batch it is in, the number of
+    data-loading workers, or torch's random state. So that images change anew in every epoch, `Trainer` needs a
+    callback that tells the collator, and another loop calls `set_epoch`:
+
+    ```python
+    augmentation = get_augmentation("continuous", noise_std=0.01, max_psf_fwhm=1.0)
+    collator = LensDataCollator(image_processor, "classification", augmentation, seed=arguments.seed)
+    trainer = Trainer(model, arguments, collator, dataset, callbacks=[EpochCallback(collator)])
+    ```
 
     Args:
         image_processor: Called as `image_processor(images=..., return_tensors="pt")` on a batch of images
@@ -22,10 +33,8 @@ class LensDataCollator:
         task: `"classification"` gives int64 class ids as labels, `"super_resolution"` the target images in float32 and
             in their own flux unit, `"pretraining"` none.
         augmentation: What to change at random in each row, the same for an image and its target: a `LensAugmentation`,
-            or the name of one: `"none"`, `"half_turn"`, `"dihedral"`, or `"continuous"` with any rotation and shifts
-            of up to half a pixel.
-        seed: With a seed, what a row draws depends on its pixels, the seed and the epoch that `set_epoch` was told.
-            Without, it draws from torch's global generator, which `Trainer` seeds in every data-loading worker.
+            or the name of one for `get_augmentation`.
+        seed: Draws other changes.
 
     Raises:
         ValueError: If the task or augmentation is not known.
@@ -36,20 +45,18 @@ class LensDataCollator:
         image_processor: Callable[..., Mapping[str, Any]],
         task: Task,
         augmentation: Augmentation | LensAugmentation = "none",
-        seed: int | None = None,
+        seed: int = 0,
     ):
         check_task(task)
-        if isinstance(augmentation, str):
-            check_augmentation(augmentation)
         self.image_processor = image_processor
         self.task = task
-        self.augmentation = AUGMENTATIONS[augmentation] if isinstance(augmentation, str) else augmentation
+        self.augmentation = get_augmentation(augmentation) if isinstance(augmentation, str) else augmentation
         self.seed = seed
         # Shared, so that workers which outlive an epoch hear of the next one.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
     def set_epoch(self, epoch: int) -> None:
-        """Lets rows draw anew, where there is a seed; in data-loading workers as well."""
+        """Lets images draw anew, in data-loading workers as well."""
         self._epoch.fill_(epoch)
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
@@ -67,8 +74,8 @@ class LensDataCollator:
         """
         images = _stacked(rows, "image")
         targets = _stacked(rows, "target") if self.task == "super_resolution" else None
-        if self.augmentation is not None:
-            keys = self._keys(images)
+        if self.augmentation != AUGMENTATIONS["none"]:
+            keys = sample_keys(images.numpy(), self.seed, int(self._epoch))
             images, targets = self.augmentation(images, targets, keys=keys)
         pixel_values = self.image_processor(images=images, return_tensors="pt")["pixel_values"]
         batch = {"pixel_values": pixel_values.contiguous()}
@@ -78,10 +85,30 @@ class LensDataCollator:
             batch["labels"] = targets.contiguous()
         return batch
 
-    def _keys(self, images: torch.Tensor) -> list[int]:
-        if self.seed is None:
-            return torch.randint(2**63 - 1, (len(images),)).tolist()
-        return sample_keys(images.numpy(), self.seed, int(self._epoch))
+
+class EpochCallback(TrainerCallback):
+    """Tells a collator of every epoch that `Trainer` begins, and of the one that it resumes in.
+
+    Args:
+        collator: The `data_collator` of the same `Trainer`.
+    """
+
+    def __init__(self, collator: LensDataCollator):
+        self.collator = collator
+        self._next = 0
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Begins with the epoch of the checkpoint, or with the first."""
+        self._next = int(state.epoch or 0)
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Passes the epoch on. It is counted here: of a stream without a length, `state.epoch` lags behind."""
+        self.collator.set_epoch(self._next)
+        self._next += 1
 
 
 def _stacked(rows: Sequence[Mapping[str, Any]], column: str) -> torch.Tensor:

@@ -27,7 +27,16 @@ from .report import named
 from .schema import CLASS_OF_SPELLING
 
 
-__all__ = ["FITS_PARAMETERS", "FITS_SUFFIXES", "FitsLayout", "FitsReader", "fits_source"]
+__all__ = [
+    "FITS_PARAMETERS",
+    "FITS_SUFFIXES",
+    "FitsLayout",
+    "FitsReader",
+    "find_image",
+    "fits_source",
+    "opened_fits",
+    "wcs_of",
+]
 
 FITS_SUFFIXES = tuple(f"{name}{packed}" for name in (".fits", ".fit", ".fts") for packed in ("", ".gz", ".fz", ".bz2"))
 FITS_PARAMETERS = {"pixel_scale_arcsec": "float64", "flux_unit": "string"}
@@ -222,10 +231,10 @@ def _read(files: dict, layout: FitsLayout, band: str, index: int, position: tupl
         there = ", ".join(sorted({other or "none" for column, other in files if column == "image"}))
         raise ValueError(f"it has no file of band {band!r}; it has {there}.")
     path = files["image", band]
-    with _opened(path) as hdus:
-        chosen = [_find(hdus, name) for name in _names(layout.hdu)]
+    with opened_fits(path) as hdus:
+        chosen = [find_image(hdus, name) for name in _names(layout.hdu)]
         header = chosen[0].header
-        wcs = _wcs(header, hdus)
+        wcs = wcs_of(header, hdus)
         centre = _centre(position, wcs, chosen[0].shape) if layout.cutout else None
         cut = functools.partial(_section, centre=centre, size=layout.cutout, fill=layout.fill)
         image = np.concatenate([cut(hdu) for hdu in chosen])
@@ -240,7 +249,7 @@ def _read(files: dict, layout: FitsLayout, band: str, index: int, position: tupl
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[fits.HDUList]:
+def opened_fits(path: str) -> Iterator[fits.HDUList]:
     """Opens a FITS file, whose every damage, found then or later, is a ValueError."""
     if os.path.getsize(path) == 0:
         raise ValueError("the file is empty.")
@@ -266,7 +275,8 @@ def _names(hdu: Hdu | tuple[Hdu, ...] | None) -> tuple[Hdu | None, ...]:
     return hdu if isinstance(hdu, tuple) else (hdu,)
 
 
-def _find(hdus: fits.HDUList, name: Hdu | None) -> Any:
+def find_image(hdus: fits.HDUList, name: Hdu | None) -> Any:
+    """The HDU of that number or name, by default the first, that holds an image."""
     if name is None:
         for hdu in hdus:
             if hdu.is_image and len(hdu.shape) >= 2:
@@ -316,20 +326,21 @@ def _image(array: np.ndarray, is_cutout: bool = False) -> np.ndarray:
 def _extensions(hdus: fits.HDUList, names: Hdu | tuple[Hdu, ...] | None, read: Any) -> np.ndarray | None:
     if names is None:
         return None
-    return np.concatenate([read(_find(hdus, name)) for name in _names(names)])
+    return np.concatenate([read(find_image(hdus, name)) for name in _names(names)])
 
 
 def _read_companion(path: str, read: Any) -> np.ndarray:
     try:
-        with _opened(path) as hdus:
-            return read(_find(hdus, None))
+        with opened_fits(path) as hdus:
+            return read(find_image(hdus, None))
     except OSError as error:
         raise ValueError(f"{named(path)} cannot be read: {error.strerror or error}.") from error
     except ValueError as error:
         raise ValueError(f"{named(path)}: {error}") from error
 
 
-def _wcs(header: fits.Header, hdus: fits.HDUList) -> WCS | None:
+def wcs_of(header: fits.Header, hdus: fits.HDUList) -> WCS | None:
+    """The celestial coordinates of an image, if its header has them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about keywords that were fixed
         wcs = WCS(header, fobj=hdus, naxis=2)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 
-__all__ = ["as_image", "check_pair", "check_real", "pixel_problems"]
+__all__ = ["as_image", "check_pair", "check_real", "fill_missing", "pixel_problems"]
 
 
 def as_image(array: np.ndarray) -> np.ndarray:
@@ -73,3 +73,19 @@ def pixel_problems(images: np.ndarray) -> dict[int, str]:
     for index in np.flatnonzero(finite & (low == high)):
         problems[int(index)] = f"the image is constant: every pixel is {low[index]:g}."
     return problems
+
+
+def fill_missing(images: np.ndarray, flux: float) -> dict[int, int]:
+    """Replaces NaN and infinite pixels, in place.
+
+    Args:
+        images: Images `(batch, bands, height, width)`.
+        flux: What to put there.
+
+    Returns:
+        For each image that had such pixels, its index in the batch and their number.
+    """
+    missing = ~np.isfinite(images)
+    counts = np.count_nonzero(missing, axis=(1, 2, 3))
+    images[missing] = flux
+    return {int(index): int(counts[index]) for index in np.flatnonzero(counts)}

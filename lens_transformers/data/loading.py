@@ -16,16 +16,17 @@ from .pictures import PICTURE_SUFFIXES, pictures_source
 from .reading import RowSource, read_rows
 from .report import LoadReport, OnError, check_on_error, named
 from .schema import ROWS_PER_CHUNK
-from .splits import split_by_content
+from .splits import class_counts, split_by_content
 from .super_resolution import pairs_source
 from .tables import is_hub_name, is_table_folder, load_table, stream_table
 from .tasks import Task, check_task
 
 
-__all__ = ["load_lensing_dataset"]
+__all__ = ["files_of_rows", "load_lensing_dataset"]
 
 # Files that tell about a set and are no images of it.
 _TEXT_SUFFIXES = ("", ".txt", ".md", ".json", ".jsonl", ".yaml", ".yml", ".csv", ".ecsv", ".py", ".ipynb", ".lock")
+_SIMULATED = "simulate:"
 _MAX_STREAM_SHARDS = 64
 # A set in splits in classes has images two folders down.
 _MAX_DEPTH = 3
@@ -86,9 +87,11 @@ def load_lensing_dataset(
     - official DeepLense folders of `.npy` images in classes; folders of super-resolution pairs `LR/` and `HR/`;
     - FITS: one file, a folder of files in classes, or one folder a lens; see `FitsLayout`;
     - catalogues: a `.csv`, `.ecsv` or `.parquet` table of paths, labels and positions; see `catalogue_source`;
-    - pictures as datasets' `imagefolder` lays them out; HDF5 and `.npz` files.
+    - pictures as datasets' `imagefolder` lays them out; HDF5 and `.npz` files;
+    - presets to simulate, `"simulate:lens_default?num_train=50000&seed=1"`, without end if streamed; see
+      `load_simulated`.
 
-    Files are read once, by all cores, and cached under `datasets.config.HF_DATASETS_CACHE`.
+    Files are read, and lenses simulated, once, by all cores, and cached under `datasets.config.HF_DATASETS_CACHE`.
 
     Args:
         source: The file, folder or name.
@@ -103,10 +106,10 @@ def load_lensing_dataset(
         split_fractions: Divides the source's `"train"` into splits with these shares, by `split_by_content`; splits
             that are not named here come from the source.
         split_seed: Seed of that division.
-        streaming: Whether to give an `IterableDataset`. Tables are then read as they are needed; other sources are
-            read and cached first.
+        streaming: Whether to give an `IterableDataset`. Tables are then read, and lenses simulated, as they are
+            needed; other sources are read and cached first.
         num_workers: Processes that read files; by default all cores, if there are images enough.
-        report: Filled with what was recognised, dropped and repaired; a stream of a table has none.
+        report: Filled with what was recognised, dropped and repaired; of a streamed table, while it is read.
 
     Returns:
         The dataset in numpy format, with `image`, and `label`, `target`, `noise_map`, `psf` and parameters where the
@@ -126,24 +129,48 @@ def load_lensing_dataset(
     if made and streaming:
         raise ValueError("split_fractions needs the pixels of every image: load without streaming, then stream.")
     loaded_split = "train" if made else split
-    is_table = _is_table(source)
-    if is_table and streaming:
-        return stream_table(source, loaded_split, task, on_error=on_error)
-    if is_table:
+    if isinstance(source, str) and source.startswith(_SIMULATED):
+        # Reading files needs no simulator.
+        from .simulated import load_simulated
+
+        dataset, found = load_simulated(source, loaded_split, task, streaming=streaming, num_workers=num_workers)
+    elif _is_table(source) and streaming:
+        dataset, found = stream_table(source, loaded_split, task, on_error=on_error, nan_fill=nan_fill)
+    elif _is_table(source):
         dataset, found = load_table(
             source, loaded_split, task, on_error=on_error, nan_fill=nan_fill, num_workers=num_workers
         )
     else:
         rows = _recognise(Path(source), loaded_split, task, layout or FitsLayout())
         dataset, found = read_rows(rows, on_error=on_error, nan_fill=nan_fill, num_workers=num_workers)
+    if made and isinstance(dataset, Dataset):
+        splits = split_by_content(dataset, split_fractions or {}, split_seed)
+        dataset = splits[split]
+        found.num_rows = len(dataset)
+        found.divided = {name: class_counts(part) for name, part in splits.items()}
     found.log()
     if report is not None:
         report.fill(found)
-    if made:
-        dataset = split_by_content(dataset, split_fractions or {}, split_seed)[split]
-    if streaming:
+    if streaming and isinstance(dataset, Dataset):
         return dataset.to_iterable_dataset(min(max(len(dataset) // ROWS_PER_CHUNK, 1), _MAX_STREAM_SHARDS))
     return dataset
+
+
+def files_of_rows(
+    source: str | Path, split: str = "train", task: Task = "classification", *, layout: FitsLayout | None = None
+) -> list[str] | None:
+    """Names the file that each row of `load_lensing_dataset` with the same arguments is read from.
+
+    Returns:
+        The paths in the order of the rows, of a pair that of low resolution; `None` where rows have no files of their
+        own, as in tables.
+
+    Raises:
+        ValueError: As `load_lensing_dataset`, if there are no such rows.
+    """
+    if str(source).startswith("simulate:") or _is_table(source):
+        return None
+    return [item.paths[0] for item in _recognise(Path(source), split, task, layout or FitsLayout()).items]
 
 
 def _is_table(source: str | Path) -> bool:

@@ -20,12 +20,12 @@ from datasets.arrow_writer import ArrowWriter
 from datasets.utils import tqdm
 from filelock import FileLock
 
-from .images import check_pair, pixel_problems
-from .report import Finding, LoadReport, OnError, named
-from .schema import IMAGE_COLUMNS, LABEL_NAMES, ROWS_PER_CHUNK, class_of, lens_features
+from .images import check_pair, fill_missing, pixel_problems
+from .report import Finding, LoadReport, OnError, filled_in_words, named
+from .schema import IMAGE_COLUMNS, LABEL_NAMES, ROWS_PER_CHUNK, arrow_array, class_of, lens_features
 
 
-__all__ = ["Item", "RowSource", "read_rows"]
+__all__ = ["Item", "RowSource", "num_cores", "read_rows", "unwritable_cache"]
 
 # Part of every cache key: raised when the same files would become other rows.
 _CACHE_VERSION = 1
@@ -150,7 +150,7 @@ def _written_once(folder: Path) -> Iterator[Path | None]:
         lock = FileLock(f"{folder}.lock")
         lock.acquire()
     except OSError as error:
-        raise _unwritable(folder.parent, error) from error
+        raise unwritable_cache(error) from error
     try:
         if folder.is_dir():
             yield None
@@ -167,9 +167,10 @@ def _written_once(folder: Path) -> Iterator[Path | None]:
         lock.release()
 
 
-def _unwritable(folder: Path, error: OSError) -> OSError:
+def unwritable_cache(error: OSError) -> OSError:
+    """The error of a cache that cannot be written, in words that tell what to do."""
     return type(error)(
-        f"{folder}: the cache of datasets cannot be written ({error.strerror}); "
+        f"{datasets.config.HF_DATASETS_CACHE}: the cache of datasets cannot be written ({error.strerror}); "
         "name another folder in the environment variable HF_DATASETS_CACHE."
     )
 
@@ -182,16 +183,18 @@ def _write_parts(
     job = _Job(source, features, first, folder, on_error, nan_fill)
     size = _rows_per_part(features)
     parts = range(0, len(source.items), size)
+    total = 0
     with tqdm(total=len(source.items), desc="Reading", unit="image") as bar:
         for start, (num_rows, dropped, repaired) in zip(parts, _written_parts(job, parts, num_workers), strict=True):
-            report.num_rows += num_rows
+            total += num_rows
             report.dropped += dropped
             report.repaired += repaired
             if dropped and on_error == "raise":
                 raise ValueError("\n".join(map(_named, dropped[:_NUM_NAMED])))
             bar.update(len(source.items[start : start + size]))
-    if not report.num_rows:
+    if not total:
         raise ValueError(f"{source.recognised} None of the images can be used, first {_named(report.dropped[0])}")
+    report.num_rows = total
     return report
 
 
@@ -214,7 +217,7 @@ _Part = tuple[int, list[Finding], list[Finding]]
 
 def _written_parts(job: _Job, parts: range, num_workers: int | None) -> Iterator[_Part]:
     if num_workers is None:
-        num_workers = min(_num_cores(), max(len(job.source.items) // _MIN_ITEMS_PER_WORKER, 1))
+        num_workers = min(num_cores(), max(len(job.source.items) // _MIN_ITEMS_PER_WORKER, 1))
     if num_workers == 1 or multiprocessing.current_process().daemon:
         yield from (_write_part(job, start) for start in parts)
         return
@@ -226,7 +229,8 @@ def _written_parts(job: _Job, parts: range, num_workers: int | None) -> Iterator
             raise
 
 
-def _num_cores() -> int:
+def num_cores() -> int:
+    """Counts the cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):  # where a process may be bound to fewer cores than there are
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -314,21 +318,10 @@ def _write_part(job: _Job, start: int) -> _Part:
 
 def _write(path: Path, columns: dict[str, np.ndarray], features: Features) -> None:
     schema = features.arrow_schema
-    arrays = [_arrow_array(columns[field.name], field.type) for field in schema]
+    arrays = [arrow_array(columns[field.name], field.type) for field in schema]
     with ArrowWriter(path=str(path), features=features) as writer:
         writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
         writer.finalize()
-
-
-def _arrow_array(column: np.ndarray, kind: pa.DataType) -> pa.Array:
-    """A column of numbers, or of images without copying their pixels."""
-    if column.ndim == 1:
-        return pa.array(column, kind)
-    array = pa.array(column.reshape(-1))
-    for axis in range(column.ndim - 1, 0, -1):
-        count = len(array) // column.shape[axis]
-        array = pa.ListArray.from_arrays(np.arange(count + 1, dtype=np.int32) * column.shape[axis], array)
-    return pa.ExtensionArray.from_storage(kind, array)
 
 
 def _check_shapes(row: Mapping[str, Any], columns: Mapping[str, np.ndarray], first: Item) -> None:
@@ -353,13 +346,8 @@ def _check_pixels(
             continue
         images = columns[name]
         if nan_fill is not None:
-            missing = ~np.isfinite(images)
-            for index in np.flatnonzero(missing.any(axis=(1, 2, 3))):
-                count = int(np.count_nonzero(missing[index]))
-                repaired.append(
-                    Finding(items[int(index)].where, f"{count} NaN or infinite pixels of {name} are now {nan_fill:g}.")
-                )
-            images[missing] = nan_fill
+            for index, count in fill_missing(images, nan_fill).items():
+                repaired.append(Finding(items[index].where, filled_in_words(count, name, nan_fill)))
         bad |= pixel_problems(images)
     return bad
 

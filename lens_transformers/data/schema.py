@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+import pyarrow as pa
 from datasets import Array3D, ClassLabel, Dataset, Features, Value, concatenate_datasets
 
 
@@ -11,6 +12,7 @@ __all__ = [
     "IMAGE_COLUMNS",
     "LABEL_NAMES",
     "ROWS_PER_CHUNK",
+    "arrow_array",
     "class_of",
     "dataset_from_chunks",
     "lens_features",
@@ -104,6 +106,17 @@ def dataset_from_chunks(chunks: Iterable[Mapping[str, np.ndarray]], features: Fe
     """
     pieces = [Dataset.from_dict({name: chunk[name] for name in features}, features=features) for chunk in chunks]
     return concatenate_datasets(pieces).with_format("numpy")
+
+
+def arrow_array(column: np.ndarray, kind: pa.DataType) -> pa.Array:
+    """A column of numbers, or of images without copying their pixels."""
+    if column.ndim == 1:
+        return pa.array(column, kind)
+    array = pa.array(column.reshape(-1))
+    for axis in range(column.ndim - 1, 0, -1):
+        count = len(array) // column.shape[axis]
+        array = pa.ListArray.from_arrays(np.arange(count + 1, dtype=np.int32) * column.shape[axis], array)
+    return pa.ExtensionArray.from_storage(kind, array)
 
 
 def _image_feature(argument: str, shape: Sequence[int]) -> Array3D:

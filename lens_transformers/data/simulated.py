@@ -1,19 +1,31 @@
-"""Simulated lenses as a dataset."""
+"""Simulated lenses as a dataset, and as a source by the name of their preset: `simulate:lens_default`."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qsl
 
 import numpy as np
 import torch
-from datasets import Dataset, Features, IterableDataset
+from datasets import Dataset, Features, IterableDataset, concatenate_datasets
 from datasets.utils import tqdm
 
-from ..simulation import LensSimulationConfig, SimulatedLenses, simulate
+from .. import __version__
+from ..simulation import LensSimulationConfig, SimulatedLenses, get_preset, simulate
+from .reading import num_cores, unwritable_cache
+from .report import LoadReport
 from .schema import ROWS_PER_CHUNK, dataset_from_chunks, lens_features
+from .tasks import Task
 
 
-__all__ = ["simulate_dataset"]
+__all__ = ["SPLIT_SIZES", "load_simulated", "simulate_dataset"]
 
+SPLIT_SIZES = {"train": 12_000, "validation": 1_500, "test": 3_000}
+
+# The splits of a source lie so far apart that none ever reaches the next one, and begin so late that none has samples
+# of a folder that simulate.py wrote with the same seed: what a stream is trained on is in no test set.
+_SAMPLES_PER_SPLIT = 2**60
+_FIRST_SAMPLE = {"train": 2**60, "validation": 2 * 2**60, "test": 3 * 2**60}
 # Of a stream, whose rows should be there soon.
 _ROWS_AT_ONCE = 64
 # What the readers of a stream can share among each other.
@@ -46,8 +58,9 @@ def simulate_dataset(
         batch_size: Images simulated at once; the simulation's own choice if `None`.
         compile: Whether to compile the simulation's inner loops.
         progress: Whether to show a progress bar.
-        streaming: Whether to simulate row by row while the dataset is read, so that memory does not grow with
-            `num_images`. Loader workers and `split_dataset_by_node` share the rows, a thousand or more at a time.
+        streaming: Whether to simulate while the dataset is read, so that memory does not grow with `num_images`.
+            Loader workers and `split_dataset_by_node` share the rows, a thousand or more at a time, and a stream that
+            goes on from its `state_dict` simulates nothing anew but the rows of 64 that it stood in.
 
     Returns:
         The dataset in numpy format; an `IterableDataset` if `streaming`.
@@ -57,36 +70,136 @@ def simulate_dataset(
     """
     if num_images < 1:
         raise ValueError(f"num_images must be at least 1, got {num_images}.")
-    options: dict[str, Any] = {"device": device, "batch_size": batch_size, "compile": compile}
+    options = {"device": device, "batch_size": batch_size, "compile": compile}
+    simulation = _Simulation(preset_or_config, seed, options)
     if streaming:
-        first_row = _columns(simulate(preset_or_config, 1, seed, start=start, device=device))
+        features = _features(simulation, start)
         rows_per_shard = max(ROWS_PER_CHUNK, -(-num_images // _LARGEST_NUM_SHARDS))
-        ranges = list(_chunk_ranges(start, num_images, rows_per_shard))
-        arguments = {"ranges": ranges, "simulated": (preset_or_config, seed), "options": options}
-        dataset = IterableDataset.from_generator(_rows, features=_features(first_row), gen_kwargs=arguments)
-        return dataset.with_format("numpy")
+        ranges = list(_ranges(start, num_images, rows_per_shard))
+        # A reader that resumes skips blocks at no cost, and the rows of one.
+        blocks = IterableDataset.from_generator(_blocks, gen_kwargs={"ranges": ranges})
+        rows = blocks.map(
+            simulation.block, batched=True, batch_size=1, remove_columns=["first", "count"], features=features
+        )
+        return rows.with_format("numpy")
     chunks = []
     with tqdm(total=num_images, desc="Simulating", unit="image", disable=not progress) as bar:
-        for first, count in _chunk_ranges(start, num_images, ROWS_PER_CHUNK):
-            lenses = simulate(preset_or_config, count, seed, start=first, **options)
-            chunks.append(_columns(lenses))
+        for first, count in _ranges(start, num_images, ROWS_PER_CHUNK):
+            chunks.append(simulation.columns(first, count))
             bar.update(count)
-    return dataset_from_chunks(chunks, _features(chunks[0]))
+    return dataset_from_chunks(chunks, _features_of(chunks[0]))
 
 
-def _rows(
-    ranges: list[tuple[int, int]], simulated: tuple[str | LensSimulationConfig, int], options: dict[str, Any]
-) -> Iterator[dict[str, np.ndarray]]:
-    config, seed = simulated
-    for first, count in ranges:
-        for start in range(first, first + count, _ROWS_AT_ONCE):
-            lenses = simulate(config, min(_ROWS_AT_ONCE, first + count - start), seed, start=start, **options)
-            columns = _columns(lenses)
-            for row in range(len(columns["image"])):
-                yield {name: column[row] for name, column in columns.items()}
+def load_simulated(
+    source: str, split: str, task: Task, *, streaming: bool = False, num_workers: int | None = None
+) -> tuple[Dataset | IterableDataset, LoadReport]:
+    """Simulates a split of a preset: `"simulate:lens_default"`, `"simulate:lens_default?num_train=50000&seed=1"`.
+
+    Settings after the `?` are `seed` (0) and the sizes `num_train` (12,000), `num_validation` (1,500) and `num_test`
+    (3,000). Splits are ranges of samples that never overlap, whatever their sizes, and have no sample of a folder that
+    `training/simulate.py` wrote with the same seed. A stream of the train split has no end, unless `num_train` is set.
+
+    Args:
+        source: The name.
+        split: One of `data.folders.SPLITS`.
+        task: What the rows are for.
+        streaming: Whether to simulate while the rows are read; else they are simulated once and cached.
+        num_workers: Processes that simulate; by default all cores, if there are images enough.
+
+    Returns:
+        The dataset in numpy format, and a report of what was made.
+
+    Raises:
+        OSError: If the cache cannot be written.
+        ValueError: If the preset or a setting is not known, or the preset lacks what the task needs.
+    """
+    config, seed, sizes = _parse(source)
+    if streaming and "train" not in sizes:
+        sizes["train"] = _SAMPLES_PER_SPLIT
+    sizes = SPLIT_SIZES | sizes
+    splits = list(sizes) if split == "all" else [split]
+    features = _features(_Simulation(config, seed), _FIRST_SAMPLE[splits[0]])
+    needed = {"classification": "label", "super_resolution": "target", "pretraining": "image"}[task]
+    if needed not in features:
+        raise ValueError(f"{source}: task {task} needs {needed!r}, which this preset does not make.")
+    report = LoadReport(f"{source}: lenses to simulate, split {split}, seed {seed}.", num_rows=None)
+    if streaming:
+        streams = [
+            simulate_dataset(config, sizes[name], seed, start=_FIRST_SAMPLE[name], streaming=True) for name in splits
+        ]
+        # A concatenation of one would still take seconds to be shared out.
+        return concatenate_datasets(streams) if len(streams) > 1 else streams[0], report
+    parts = [_cached(config, sizes[name], seed, _FIRST_SAMPLE[name], features, num_workers) for name in splits]
+    dataset = concatenate_datasets(parts).with_format("numpy")
+    report.num_rows = len(dataset)
+    return dataset, report
 
 
-def _chunk_ranges(start: int, num_images: int, rows: int) -> Iterator[tuple[int, int]]:
+def _parse(source: str) -> tuple[LensSimulationConfig, int, dict[str, int]]:
+    """The configuration, seed and sizes of splits that a source names."""
+    preset, _, query = source.removeprefix("simulate:").partition("?")
+    known = ("seed", *(f"num_{split}" for split in SPLIT_SIZES))
+    settings: dict[str, int] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        smallest, limit = (0, 2**64) if name == "seed" else (1, _SAMPLES_PER_SPLIT)
+        if name not in known:
+            raise ValueError(f"{source}: {name!r} is no setting; there are {', '.join(known)}.")
+        if not value.isdecimal() or not smallest <= int(value) < limit:
+            raise ValueError(
+                f"{source}: {name} must be a whole number of at least {smallest} and below {limit}, got {value!r}."
+            )
+        settings[name] = int(value)
+    seed = settings.pop("seed", 0)
+    return get_preset(preset), seed, {name.removeprefix("num_"): size for name, size in settings.items()}
+
+
+@dataclass(frozen=True)
+class _Simulation:
+    """Samples by their index, as columns."""
+
+    preset_or_config: str | LensSimulationConfig
+    seed: int
+    options: dict[str, Any] = field(default_factory=dict)
+    # For caches: another version may simulate otherwise.
+    version: str = __version__
+
+    def columns(self, first: int, count: int) -> dict[str, np.ndarray]:
+        return _columns(simulate(self.preset_or_config, count, self.seed, start=first, **self.options))
+
+    def block(self, batch: dict[str, list[int]]) -> dict[str, np.ndarray]:
+        """Turns a batch of one block's first sample and their count into the rows."""
+        return self.columns(batch["first"][0], batch["count"][0])
+
+
+def _cached(
+    config: LensSimulationConfig, num_images: int, seed: int, start: int, features: Features, num_workers: int | None
+) -> Dataset:
+    ranges = list(_ranges(start, num_images, ROWS_PER_CHUNK))
+    try:
+        return Dataset.from_generator(
+            _rows,
+            features=features,
+            gen_kwargs={"ranges": ranges, "simulation": _Simulation(config, seed)},
+            num_proc=min(num_workers or num_cores(), len(ranges)),
+        )
+    except OSError as error:
+        raise unwritable_cache(error) from error
+
+
+def _rows(ranges: list[tuple[int, int]], simulation: _Simulation) -> Iterator[dict[str, Any]]:
+    for block in _blocks(ranges):
+        columns = simulation.columns(**block)
+        for row in range(block["count"]):
+            yield {name: column[row] for name, column in columns.items()}
+
+
+def _blocks(ranges: list[tuple[int, int]]) -> Iterator[dict[str, int]]:
+    for start, num_images in ranges:
+        for first, count in _ranges(start, num_images, _ROWS_AT_ONCE):
+            yield {"first": first, "count": count}
+
+
+def _ranges(start: int, num_images: int, rows: int) -> Iterator[tuple[int, int]]:
     for first in range(start, start + num_images, rows):
         yield first, min(rows, start + num_images - first)
 
@@ -96,7 +209,11 @@ def _columns(lenses: SimulatedLenses) -> dict[str, np.ndarray]:
     return {name: tensor.cpu().numpy() for name, tensor in tensors.items() if tensor is not None}
 
 
-def _features(columns: dict[str, np.ndarray]) -> Features:
+def _features(simulation: _Simulation, first: int) -> Features:
+    return _features_of(simulation.columns(first, 1))
+
+
+def _features_of(columns: dict[str, np.ndarray]) -> Features:
     parameters = {name: column.dtype.name for name, column in columns.items() if column.ndim == 1 and name != "label"}
     return lens_features(
         columns["image"].shape[1:],

@@ -1,14 +1,15 @@
 """Parquet and Arrow folders, and sets on the Hub, in the lens schema or in one that can be turned into it."""
 
 import io
-import logging
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from datasets import (
     Array3D,
     ClassLabel,
@@ -22,19 +23,18 @@ from datasets import (
     load_dataset,
     load_from_disk,
 )
+from datasets.formatting import NumpyFormatter
 
 from .folders import SPLIT_OF_NAME
-from .images import as_image, check_pair, pixel_problems
+from .images import as_image, check_pair, fill_missing, pixel_problems
 from .pictures import read_picture
 from .reading import Item, RowSource, read_rows
-from .report import Finding, LoadReport, OnError, named
-from .schema import IMAGE_COLUMNS, LABEL_NAMES, ROWS_PER_CHUNK, class_of, lens_features
+from .report import Finding, LoadReport, OnError, filled_in_words, named
+from .schema import IMAGE_COLUMNS, LABEL_NAMES, ROWS_PER_CHUNK, arrow_array, class_of, lens_features
 from .tasks import Task
 
 
 __all__ = ["is_hub_name", "is_table_folder", "load_table", "stream_table"]
-
-logger = logging.getLogger(__name__)
 
 # Names that other sets give to the columns of the schema.
 _COLUMN_OF_NAME = {
@@ -42,6 +42,7 @@ _COLUMN_OF_NAME = {
     **dict.fromkeys(("targets", "hr", "high_resolution"), "target"),
     **dict.fromkeys(("labels", "class"), "label"),
 }
+_ROWS_AT_ONCE = 256
 _ARROW_MARKERS = ("state.json", "dataset_dict.json")
 _NUMBERS = re.compile(r"^(u?int\d+|float\d+|bool|string)$")
 
@@ -89,11 +90,7 @@ def load_table(
     recognised = f"{named(source)}: Parquet rows in the lens schema, split {split}: {len(dataset)} rows."
     if _is_in_schema(dataset.features, columns) and nan_fill is None:
         return _checked(dataset, LoadReport(recognised), named(source), on_error)
-    parameters = {
-        name: feature.dtype
-        for name, feature in dataset.features.items()
-        if name not in columns.values() and isinstance(feature, Value) and _NUMBERS.match(feature.dtype)
-    }
+    parameters = _parameters(dataset.features, columns)
     rows = RowSource(
         f"{named(source)}: rows of another schema, turned into that of lenses, split {split}: {len(dataset)} rows.",
         [Item((str(source),), row=row) for row in range(len(dataset))],
@@ -111,7 +108,9 @@ def load_table(
     return read_rows(rows, on_error=on_error, nan_fill=nan_fill, num_workers=num_workers)
 
 
-def stream_table(source: str | Path, split: str, task: Task, *, on_error: OnError = "raise") -> IterableDataset:
+def stream_table(
+    source: str | Path, split: str, task: Task, *, on_error: OnError = "raise", nan_fill: float | None = None
+) -> tuple[IterableDataset, LoadReport]:
     """Streams a table of images: nothing is read before it is needed, and a shard is a file.
 
     Args:
@@ -119,9 +118,10 @@ def stream_table(source: str | Path, split: str, task: Task, *, on_error: OnErro
         split: One of `data.folders.SPLITS`.
         task: What the rows are for.
         on_error: Whether a row that cannot be used raises when it comes, or is left out with a warning.
+        nan_fill: Replaces NaN and infinite pixels, with a warning.
 
     Returns:
-        The stream in numpy format, in the lens schema.
+        The stream in numpy format, in the lens schema, and a report that grows while it is read.
 
     Raises:
         ValueError: If the split or a column is missing.
@@ -130,14 +130,20 @@ def stream_table(source: str | Path, split: str, task: Task, *, on_error: OnErro
     if stream.features is None:
         stream = stream._resolve_features()
     columns = _columns(stream.features, source, task)
-    logger.info("%s: streamed rows, split %s, %d shards.", named(source), split, stream.num_shards)
+    report = LoadReport(f"{named(source)}: streamed rows, split {split}, {stream.num_shards} shards.", num_rows=None)
+    check = _StreamCheck(named(source), on_error, nan_fill, report)
     if _is_in_schema(stream.features, columns):
         if "target" in columns:
             _check_targets(stream.features, named(source))
-        return stream.with_format("numpy").filter(
-            _RowFilter(named(source), on_error), batched=True, batch_size=256, with_indices=True
+        checked = stream.with_format("arrow").map(
+            _TableCheck(check, stream.features),
+            batched=True,
+            batch_size=_ROWS_AT_ONCE,
+            with_indices=True,
+            features=stream.features,
         )
-    return _converted(stream, columns, named(source), on_error)
+        return checked.with_format("numpy"), report
+    return _converted(stream, columns, check), report
 
 
 def _parquet_files(folder: Path) -> list[Path]:
@@ -213,6 +219,15 @@ def _columns(features: Features, source: str | Path, task: Task) -> dict[str, st
     return columns
 
 
+def _parameters(features: Features, columns: Mapping[str, str]) -> dict[str, str]:
+    """The columns of numbers and texts beside those of the schema, with their dtypes."""
+    return {
+        name: feature.dtype
+        for name, feature in features.items()
+        if name not in columns.values() and isinstance(feature, Value) and _NUMBERS.match(feature.dtype)
+    }
+
+
 def _is_in_schema(features: Features, columns: Mapping[str, str]) -> bool:
     if any(column != name for column, name in columns.items()):
         return False
@@ -253,7 +268,7 @@ def _check_targets(features: Features, name: str) -> None:
 
 
 def _batches(dataset: Dataset) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-    yield from zip(range(0, len(dataset), 256), dataset.iter(256), strict=True)
+    yield from zip(range(0, len(dataset), _ROWS_AT_ONCE), dataset.iter(_ROWS_AT_ONCE), strict=True)
 
 
 def _problems(batch: Mapping[str, np.ndarray]) -> dict[int, str]:
@@ -269,20 +284,50 @@ def _problems(batch: Mapping[str, np.ndarray]) -> dict[int, str]:
 
 
 @dataclass(frozen=True)
-class _RowFilter:
-    """Keeps the rows of a stream that can be used."""
+class _StreamCheck:
+    """What becomes of the rows of a stream that cannot be used as they are."""
 
     source: str
     on_error: OnError
+    nan_fill: float | None
+    report: LoadReport
 
-    def __call__(self, batch: Mapping[str, Any], indices: list[int]) -> list[bool]:
+    def where(self, index: int) -> str:
+        return f"{self.source}, row {index} of this stream"
+
+    def drop(self, index: int, reason: str) -> None:
+        self.report.drop(self.where(index), reason, self.on_error)
+
+    def fill(self, images: np.ndarray, name: str, indices: Sequence[int]) -> np.ndarray:
+        """Gives images `(batch, bands, height, width)` with all pixels finite, if that is wanted."""
+        # The sum is finite where every pixel is, for less than looking at each.
+        if self.nan_fill is None or math.isfinite(images.sum(dtype=np.float64)):
+            return images
+        images = images.copy()
+        for row, count in fill_missing(images, self.nan_fill).items():
+            self.report.repair(self.where(indices[row]), filled_in_words(count, name, self.nan_fill))
+        return images
+
+
+@dataclass(frozen=True)
+class _TableCheck:
+    """Checks rows in the lens schema, which stay where they are in memory unless one is bad."""
+
+    check: _StreamCheck
+    features: Features
+
+    def __call__(self, table: pa.Table, indices: list[int]) -> pa.Table:
+        names = [name for name in ("image", "target", "label") if name in self.features]
+        batch = NumpyFormatter(features=self.features).format_batch(table.select(names))
+        for name in names:
+            if name != "label" and (filled := self.check.fill(batch[name], name, indices)) is not batch[name]:
+                batch[name] = filled
+                field = self.features.arrow_schema.field(name)
+                table = table.set_column(table.column_names.index(name), field, arrow_array(filled, field.type))
         problems = _problems(batch)
-        for row, reason in problems.items():
-            where = f"{self.source}, row {indices[row]} of this stream"
-            if self.on_error == "raise":
-                raise ValueError(f"{where}: {reason}")
-            logger.warning("1 image dropped: %s: %s", where, reason)
-        return [row not in problems for row in range(len(indices))]
+        for row, reason in sorted(problems.items()):
+            self.check.drop(indices[row], reason)
+        return table if not problems else table.take([row for row in range(len(indices)) if row not in problems])
 
 
 @dataclass(frozen=True)
@@ -332,37 +377,46 @@ def _labels(labels: list, feature: Any) -> list:
     return [feature.names[label] for label in labels] if isinstance(feature, ClassLabel) else list(labels)
 
 
-def _converted(stream: Any, columns: dict[str, str], source: str, on_error: OnError) -> IterableDataset:
+def _converted(stream: Any, columns: dict[str, str], check: _StreamCheck) -> IterableDataset:
+    parameters = _parameters(stream.features, columns)
     label_feature = stream.features.get(columns.get("label", ""))
-    stream = _undecoded(stream).with_format(None)
-    first = _row(next(iter(stream)), columns)
+    stream = _undecoded(stream)
+    first = _first_readable(stream, columns, check.source)
     shapes = {f"{column}_shape": first[column].shape for column in columns if column != "label"}
+    features = lens_features(**shapes, label="label" in columns, parameters=parameters)
 
-    def convert(rows: dict[str, list], indices: list[int]) -> dict[str, list]:
-        converted: dict[str, list] = {name: [] for name in columns}
+    def convert(rows: dict[str, Any], indices: list[int]) -> dict[str, list]:
+        converted: dict[str, list] = {name: [] for name in features}
         for position, index in enumerate(indices):
             try:
                 row = _row({name: values[position] for name, values in rows.items()}, columns)
-                for column in columns:
-                    if column == "label":
-                        (label,) = _labels([rows[columns["label"]][position]], label_feature)
-                        row["label"] = LABEL_NAMES.index(class_of(label))
-                    elif row[column].shape != shapes[f"{column}_shape"]:
+                if "label" in columns:
+                    (label,) = _labels([rows[columns["label"]][position]], label_feature)
+                    row["label"] = LABEL_NAMES.index(class_of(label))
+                for column in columns.keys() - {"label"}:
+                    if row[column].shape != first[column].shape:
                         raise ValueError(f"shape {row[column].shape} of {column} differs from {first[column].shape}.")
-                    elif problems := pixel_problems(row[column][None]):
+                    row[column] = check.fill(row[column][None], column, [index])[0]
+                    if column in ("image", "target") and (problems := pixel_problems(row[column][None])):
                         raise ValueError(problems[0])
             except (OSError, ValueError) as error:
-                message = f"{source}, row {index} of this stream: {error}"
-                if on_error == "raise":
-                    raise ValueError(message) from error
-                logger.warning("1 image dropped: %s", message)
+                check.drop(index, str(error))
                 continue
             for name, values in converted.items():
                 values.append(row[name])
         return converted
 
-    features = lens_features(**shapes, label="label" in columns)
     mapped = stream.map(
         convert, batched=True, batch_size=64, with_indices=True, remove_columns=stream.column_names, features=features
     )
     return mapped.with_format("numpy")
+
+
+def _first_readable(stream: Any, columns: dict[str, str], source: str) -> dict[str, Any]:
+    reason = "there are no rows"
+    for index, row in enumerate(stream):
+        try:
+            return _row(row, columns)
+        except (OSError, ValueError) as error:
+            reason = reason if index else f"row 0: {error}"
+    raise ValueError(f"{source}: none of the rows can be read, first {reason}")

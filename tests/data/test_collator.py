@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from transformers import Trainer, TrainingArguments
 
-from lens_transformers.data import LensDataCollator, lens_features
+from lens_transformers.data import EpochCallback, LensAugmentation, LensDataCollator, get_augmentation, lens_features
 from lens_transformers.data.schema import dataset_from_chunks
 
 
@@ -58,8 +59,10 @@ def _symmetries(image, augmentation):
 def test_every_symmetry_is_drawn_and_no_other(augmentation, count):
     dataset = _dataset(1)
     collator = LensDataCollator(_processor, "pretraining", augmentation)
-    torch.manual_seed(0)
-    drawn = {collator(_rows(dataset))["pixel_values"].numpy().tobytes() for _ in range(100)}
+    drawn = set()
+    for epoch in range(100):
+        collator.set_epoch(epoch)
+        drawn.add(collator(_rows(dataset))["pixel_values"].numpy().tobytes())
     image = 2 * torch.from_numpy(dataset[0]["image"])
     assert drawn == {each.contiguous().numpy().tobytes() for each in _symmetries(image, augmentation)}
     assert len(drawn) == count
@@ -70,21 +73,71 @@ def test_image_and_target_are_turned_alike(augmentation):
     dataset = _dataset(8)
     # Each target is its image twice as large, so that they stay so only if both are turned alike.
     rows = [{**row, "target": row["image"].repeat(2, axis=1).repeat(2, axis=2)} for row in _rows(dataset)]
-    torch.manual_seed(1)
     batch = LensDataCollator(_processor, "super_resolution", augmentation)(rows)
     enlarged = torch.nn.functional.interpolate(batch["pixel_values"] / 2, scale_factor=2, mode="nearest")
     torch.testing.assert_close(enlarged, batch["labels"], rtol=0, atol=0)
     assert not torch.equal(batch["pixel_values"] / 2, torch.from_numpy(dataset["image"][:]))
 
 
-def test_torchs_global_seed_fixes_the_augmentation():
+def test_a_row_changes_alike_in_any_batch_and_torchs_state_has_no_part_in_it():
     rows = _rows(_dataset(16))
-    collator = LensDataCollator(_processor, "pretraining", "dihedral")
-    batches = []
-    for seed in (3, 3, 4):
-        torch.manual_seed(seed)
-        batches.append(collator(rows)["pixel_values"])
-    assert torch.equal(batches[0], batches[1]) and not torch.equal(batches[0], batches[2])
+    collator = LensDataCollator(_processor, "pretraining", "continuous", seed=3)
+    whole = collator(rows)["pixel_values"]
+    torch.manual_seed(1)
+    assert torch.equal(torch.cat([collator([row])["pixel_values"] for row in rows[::-1]]).flip(0), whole)
+    assert not torch.equal(
+        LensDataCollator(_processor, "pretraining", "continuous", seed=4)(rows)["pixel_values"], whole
+    )
+
+
+class _Network(torch.nn.Module):
+    """Remembers what it was trained on."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.seen = []
+
+    def forward(self, pixel_values):
+        self.seen += [image.numpy().tobytes() for image in pixel_values]
+        return {"loss": self.weight * pixel_values.mean()}
+
+
+_NOISE = LensAugmentation("none", noise_std=0.1)
+
+
+def _train(dataset, folder, resume=None, **options):
+    network, collator = _Network(), LensDataCollator(_processor, "pretraining", _NOISE, seed=5)
+    arguments = TrainingArguments(
+        str(folder),
+        per_device_train_batch_size=2,
+        use_cpu=True,
+        remove_unused_columns=False,
+        report_to="none",
+        disable_tqdm=True,
+        **options,
+    )
+    trainer = Trainer(network, arguments, collator, train_dataset=dataset, callbacks=[EpochCallback(collator)])
+    trainer.train(resume_from_checkpoint=resume)
+    return network.seen
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_under_trainer_every_epoch_draws_anew(streaming, tmp_path):
+    dataset = _dataset(6)
+    seen = _train(dataset.to_iterable_dataset() if streaming else dataset, tmp_path, max_steps=9)
+    assert len(seen) == len(set(seen)) == 18
+    collator = LensDataCollator(_processor, "pretraining", _NOISE, seed=5)
+    for epoch in range(3):
+        collator.set_epoch(epoch)
+        expected = {image.numpy().tobytes() for image in collator(_rows(dataset))["pixel_values"]}
+        assert set(seen[6 * epoch : 6 * epoch + 6]) == expected
+
+
+def test_under_trainer_a_resumed_epoch_draws_what_it_would_have(tmp_path):
+    dataset = _dataset(6)
+    whole = _train(dataset, tmp_path, max_steps=9, save_steps=4, save_strategy="steps")
+    assert _train(dataset, tmp_path, tmp_path / "checkpoint-4", max_steps=9) == whole[8:]
 
 
 def test_rows_keep_their_pixels():
@@ -99,6 +152,12 @@ def test_a_quarter_turn_of_an_oblong_image_is_refused():
         LensDataCollator(_processor, "pretraining", "dihedral")(_rows(_dataset(shape=(1, 4, 6))))
 
 
+def test_a_named_augmentation_can_be_changed():
+    assert get_augmentation("continuous", max_psf_fwhm=2.0) == LensAugmentation(
+        "dihedral", rotate=True, max_shift=0.5, max_psf_fwhm=2.0
+    )
+
+
 def test_wrong_arguments_and_rows_are_named():
     with pytest.raises(ValueError, match="task must be one of .*, got 'sr'"):
         LensDataCollator(_processor, "sr")
@@ -106,6 +165,8 @@ def test_wrong_arguments_and_rows_are_named():
         ValueError, match="augmentation must be one of none, half_turn, dihedral, continuous, got 'flip'"
     ):
         LensDataCollator(_processor, "pretraining", "flip")
+    with pytest.raises(ValueError, match="noise_std must be at least 0, got -1"):
+        get_augmentation("continuous", noise_std=-1)
     rows = _rows(_dataset().remove_columns("label"))
     with pytest.raises(ValueError, match="needs a column 'label'; the rows have image, target"):
         LensDataCollator(_processor, "classification")(rows)

@@ -1,15 +1,18 @@
 import logging
+import re
 
 import numpy as np
 import pytest
 
 from lens_transformers.data import (
+    LoadReport,
     find_duplicates,
     lens_features,
     load_lensing_dataset,
     split_by_content,
 )
 from lens_transformers.data.schema import dataset_from_chunks
+from lens_transformers.data.splits import class_counts
 
 
 FRACTIONS = {"train": 0.7, "validation": 0.1, "test": 0.2}
@@ -48,6 +51,25 @@ def test_another_seed_divides_otherwise():
     assert divisions[0] == divisions[1] != divisions[2] != divisions[3]
 
 
+def test_the_images_of_every_class_are_counted_and_a_share_that_is_far_off_is_warned_of(caplog):
+    dataset, halves = _dataset(range(60)), {"train": 0.5, "test": 0.5}
+    counts, warned = [], []
+    for seed in range(20):
+        caplog.clear()
+        splits = split_by_content(dataset, halves, seed)
+        counts.append(class_counts(splits["test"]))
+        warned.append(any("test split has" in message for message in caplog.messages))
+        for message in caplog.messages:
+            assert re.fullmatch(
+                r"The (train|test) split has \d+ images of class (no_sub|cdm|axion); its fraction of 20 would be 10. "
+                "Another seed may be nearer.",
+                message,
+            )
+    # A quarter of the ten that each class has by its fraction.
+    assert warned == [any(abs(number - 10) > 2.5 for number in count.values()) for count in counts]
+    assert set(warned) == {True, False}
+
+
 def test_copies_of_one_image_are_never_divided():
     splits = split_by_content(_dataset([*range(100), *range(100)]), {"train": 0.5, "test": 0.5})
     assert not find_duplicates({name: part.select([]) for name, part in splits.items()})
@@ -78,6 +100,10 @@ def test_the_loader_divides_a_set_that_is_not_divided(tmp_path):
 
     parts = {split: load(split) for split in FRACTIONS}
     assert len(_where(parts)) == 60 and not find_duplicates(parts)
+    report = LoadReport()
+    load_lensing_dataset(tmp_path, "test", task="pretraining", split_fractions=FRACTIONS, split_seed=1, report=report)
+    assert report.divided == {split: {"images": len(part)} for split, part in parts.items()}
+    assert report.num_rows == len(parts["test"]) and f"divided: test: {len(parts['test'])} images" in str(report)
     before = _where(parts)
     np.save(tmp_path / "-1.npy", np.random.default_rng(99).random((4, 4)))
     after = _where({split: load(split) for split in FRACTIONS})

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from accelerate import skip_first_batches
-from datasets import IterableDataset
+from datasets import Array3D, Dataset, IterableDataset
 from datasets.distributed import split_dataset_by_node
 from torch.utils.data import DataLoader
 
-from lens_transformers.data import lens_features, load_lensing_dataset
+from lens_transformers.data import LoadReport, lens_features, load_lensing_dataset
 from lens_transformers.data.schema import dataset_from_chunks
 
 
@@ -131,16 +131,61 @@ def test_two_processes_read_their_own_shards_and_lose_nothing(shards, tmp_path):
     assert result.stdout.count("all rows once") == 2
 
 
-def test_bad_rows_of_a_stream_are_named_when_they_come_or_skipped(tmp_path):
+def _spoiled(folder, in_schema, first=3):
+    """Five rows, of which one is constant and the next has a NaN."""
     images = np.random.default_rng(0).random((5, 1, 4, 4), dtype=np.float32)
-    images[3] = 0
-    (tmp_path / "data").mkdir()
-    dataset_from_chunks([{"image": images}], lens_features((1, 4, 4), label=False)).to_parquet(
-        tmp_path / "data/train.parquet"
-    )
-    with pytest.raises(ValueError, match="row 3 of this stream: the image is constant"):
-        list(_stream(tmp_path))
-    assert len(list(_stream(tmp_path, on_error="skip"))) == 4
+    images[first] = 0
+    images[(first + 1) % 5, 0, 2, 1] = np.nan
+    columns = {"image": images, "label": np.arange(5) % 3, "axis_ratio": np.linspace(0.5, 1, 5)}
+    features = lens_features((1, 4, 4), parameters={"axis_ratio": "float64"})
+    if not in_schema:
+        features["image"] = Array3D((1, 4, 4), "float64")
+        columns["image"] = images.astype(np.float64)
+    (folder / "data").mkdir()
+    dataset_from_chunks([columns], features).to_parquet(folder / "data/train.parquet")
+    return columns
+
+
+@pytest.mark.parametrize("in_schema", [True, False])
+def test_a_stream_drops_repairs_and_reports_as_a_table_that_is_loaded(in_schema, tmp_path, caplog):
+    _spoiled(tmp_path, in_schema)
+    options = {"on_error": "skip", "nan_fill": 0.25}
+    loaded, streamed = LoadReport(), LoadReport()
+    table = load_lensing_dataset(tmp_path, **options, report=loaded)
+    caplog.clear()
+    stream = load_lensing_dataset(tmp_path, **options, report=streamed, streaming=True)
+    assert stream.features == table.features and streamed.num_rows is None and not streamed.dropped
+    for _ in range(2):  # the second time finds nothing new
+        rows = list(stream)
+        for name in table.features:
+            np.testing.assert_array_equal([row[name] for row in rows], table[name][:])
+    assert [finding.reason for finding in streamed.dropped] == [finding.reason for finding in loaded.dropped]
+    assert [finding.reason for finding in streamed.repaired] == [finding.reason for finding in loaded.repaired]
+    assert [finding.where for finding in streamed.repaired] == [f"{tmp_path}, row 4 of this stream"]
+    assert len(caplog.messages) == 2 and "1 images repaired" in caplog.text and "row 4 of" in str(streamed)
+
+
+@pytest.mark.parametrize("in_schema", [True, False])
+@pytest.mark.parametrize(("first", "message"), [(3, "row 3 .* the image is constant"), (4, "row 0 .* NaN or inf")])
+def test_bad_rows_of_a_stream_are_named_when_they_come(in_schema, first, message, tmp_path):
+    _spoiled(tmp_path, in_schema, first)
+    with pytest.raises(ValueError, match=message):
+        list(load_lensing_dataset(tmp_path, streaming=True))
+
+
+def test_a_stream_of_other_schema_begins_after_rows_that_cannot_be_read(tmp_path):
+    Dataset.from_dict({"image": [None, np.eye(4).tolist()]}).to_parquet(tmp_path / "train.parquet")
+    assert len(list(_stream(tmp_path, on_error="skip"))) == 1
+    Dataset.from_dict({"image": [None, [1.0]]}).to_parquet(tmp_path / "train.parquet")
+    with pytest.raises(ValueError, match="none of the rows can be read, first row 0: its image is missing"):
+        _stream(tmp_path, on_error="skip")
+
+
+def test_workers_of_a_stream_drop_and_repair_as_well(tmp_path):
+    _spoiled(tmp_path, True)
+    stream = load_lensing_dataset(tmp_path, on_error="skip", nan_fill=0.25, streaming=True)
+    (batch,) = DataLoader(stream.with_format("torch"), batch_size=5, num_workers=1)
+    assert batch["image"].shape == (4, 1, 4, 4) and batch["image"][3, 0, 2, 1] == 0.25
 
 
 def test_files_stream_after_they_were_read(tmp_path):

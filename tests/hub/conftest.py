@@ -36,7 +36,7 @@ def finished_run(tmp_path_factory):
         stem_hidden_size=4,
     )
     LensMAEForClassification(config).save_pretrained(folder)
-    LensMAEImageProcessor().save_pretrained(folder)
+    LensMAEImageProcessor(num_bands=1, white_flux=1.0).save_pretrained(folder)
     (folder / "results.json").write_text(json.dumps(RESULTS))
     (folder / "figures").mkdir()
     (folder / "figures/roc.png").write_bytes(b"\x89PNG not really")

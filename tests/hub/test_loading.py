@@ -217,8 +217,59 @@ result = [list(sharp.shape), bool((sharp == bicubic).all())]
     assert client(program, repo_id=repo_id) == [[2, 1, 128, 128], True]
 
 
-def test_transformers_pipelines_take_pictures(client, published, tmp_path):
-    """They read every image as 8-bit RGB: a checkpoint of three bands can be fed by them."""
+TRANSFORMERS_PIPELINES = """
+import io
+import logging
+
+import numpy as np
+from PIL import Image
+
+def scores(answer):
+    return [entry["score"] for name in names for entry in answer if entry["label"] == name]
+
+names = ["no_sub", "cdm", "axion"]
+said = io.StringIO()
+logging.getLogger().addHandler(logging.StreamHandler(said))
+transformers.utils.logging.warning_once.cache_clear()
+array = images.numpy()[0]
+picture = Image.fromarray(np.round(255 * array[0]).astype(np.uint8))
+picture.save("lens.png")
+classify = transformers.pipeline("image-classification", model=name, trust_remote_code=trust)
+embed = transformers.pipeline("image-feature-extraction", model=name, trust_remote_code=trust)
+result = {
+    "flux": scores(classify(array)),
+    "fluxes": [scores(answer) for answer in classify(list(images.numpy()))],
+    "picture": scores(classify(picture)),
+    "file": scores(classify("lens.png")),
+    "tokens": embed(picture),
+    "pooled": embed("lens.png", pool=True),
+    "said": said.getvalue(),
+}
+"""
+
+
+def test_transformers_pipelines_take_a_checkpoint_of_one_band(client, published, finished_run):
+    """Arrays of flux as they are; of a picture they make 8-bit RGB, which is one band again, from black to white."""
+    _, expected = published
+    answer = client(TRANSFORMERS_PIPELINES, name=REPO, trust=client.trust)
+    probabilities = torch.tensor(expected["main"]).softmax(1)
+    close(answer["flux"], probabilities[0].tolist())
+    close(answer["fluxes"], probabilities.tolist())
+
+    quantized = torch.round(255 * torch.tensor(expected["images"][:1])) / 255
+    pixel_values = LensMAEImageProcessor()(quantized, return_tensors="pt").pixel_values
+    with torch.no_grad():
+        logits = LensMAEForClassification.from_pretrained(finished_run).eval()(pixel_values).logits
+        encoded = LensMAEModel.from_pretrained(finished_run).eval()(pixel_values)
+    close([answer["picture"]], logits.softmax(1).tolist())
+    close(answer["file"], answer["picture"])
+    close(answer["picture"], answer["flux"], atol=0.02, rtol=0.0)
+    close(answer["tokens"], encoded.last_hidden_state.tolist(), atol=1e-4, rtol=1e-4)
+    close(answer["pooled"], encoded.pooler_output.tolist(), atol=1e-4, rtol=1e-4)
+    assert "A picture of 8 bits is taken as flux from 0 to 1 in 255 steps" in answer["said"]
+
+
+def test_transformers_pipelines_take_a_checkpoint_of_three_bands(client, published, tmp_path):
     hub, _ = published
     name = "org/three-bands"
     if ("model", name) not in hub.repos:
@@ -235,8 +286,8 @@ embed = transformers.pipeline("image-feature-extraction", model=name, trust_remo
 result = [len(classify(picture)), list(np.shape(embed(picture)))]
 """
     assert client(program, name=name, trust=client.trust) == [3, [1, 64, 16]]
-    # A checkpoint of one band says so, rather than see something in what 8 bits left of its flux.
-    with pytest.raises(RuntimeError, match=r"This model takes 1 band\(s\)"):
+    # A checkpoint of one band sees no grey in a colour picture.
+    with pytest.raises(RuntimeError, match="num_bands=1 is not its number of bands"):
         client(program, name=REPO, trust=client.trust)
 
 

@@ -6,7 +6,7 @@ import resource
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModel, AutoModelForImageClassification
+from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForImageClassification
 
 from lens_transformers import LensMAEConfig, LensMAEForClassification, LensMAEModel
 
@@ -76,6 +76,27 @@ def test_a_hostile_configuration_is_refused_before_memory_is_taken(run, changes,
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ValueError, match=message):
         LensMAEForClassification.from_pretrained(run)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"do_resize": True, "size": {"height": 10**6, "width": 10**6}}, "whole numbers from 1 to 8192"),
+        ({"do_resize": True, "size": {"height": 10**400, "width": 1}}, "whole numbers from 1 to 8192"),
+        ({"do_resize": True, "size": {"height": "64", "width": "64"}}, "whole numbers from 1 to 8192"),
+        ({"do_resize": "true"}, "do_resize must be True or False"),
+        ({"stretch": 10**400}, "stretch must be a positive flux"),
+        ({"image_mean": {"bright": 1}}, "image_mean must be one number"),
+        ({"num_bands": 1.5}, "num_bands must be a positive whole number"),
+    ],
+)
+def test_a_hostile_image_processor_is_refused_before_memory_is_taken(run, changes, message):
+    config = run / "preprocessor_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | changes))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match=message):
+        AutoImageProcessor.from_pretrained(run)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
 
 

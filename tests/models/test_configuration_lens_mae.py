@@ -30,6 +30,12 @@ def test_every_named_size_takes_overrides_and_survives_json(size):
     assert LensMAEConfig.from_dict(json.loads(config.to_json_string())).to_dict() == config.to_dict()
 
 
+def test_a_temperature_survives_saving(tmp_path):
+    """transformers takes the name for one of text generation, and a name of that kind out of some configurations."""
+    LensMAEConfig(temperature=1.7).save_pretrained(tmp_path)
+    assert LensMAEConfig.from_pretrained(tmp_path).temperature == 1.7
+
+
 def test_an_unknown_size_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="'huge'.*tiny, small, base, large"):
         LensMAEConfig.from_size("huge")
@@ -45,6 +51,10 @@ def test_an_unknown_size_is_refused_with_the_known_ones():
         ({"hidden_size": 6, "num_attention_heads": 3}, "multiple of 4"),
         ({"mask_ratio": 1.0}, "`mask_ratio` must lie in .0, 1., not 1.0"),
         ({"mask_ratio": -0.1}, "`mask_ratio` must lie in"),
+        ({"temperature": 0.0}, "`temperature` must be a finite number above 0, not 0.0"),
+        ({"temperature": -1.0}, "`temperature` must be a finite number above 0"),
+        ({"temperature": float("inf")}, "`temperature` must be a finite number above 0, not inf"),
+        ({"temperature": float("nan")}, "`temperature` must be a finite number above 0, not nan"),
         ({"stem_type": "linear"}, "`stem_type` must be one of .'patch', 'conv'., not 'linear'"),
         ({"stem_type": "conv", "patch_size": 14}, "stride 4, 8 or 16; `patch_size` is 14"),
         ({"position_embedding_type": "rotary"}, "`position_embedding_type` must be one of"),

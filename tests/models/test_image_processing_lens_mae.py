@@ -58,6 +58,21 @@ class TestKindsOfImages:
         processor = LensMAEImageProcessor(normalization="none", input_data_format="channels_first")
         assert np.array_equal(pixels(processor, Image.fromarray(array))[0].numpy(), array.transpose(2, 0, 1))
 
+    def test_a_grey_picture_in_three_bands_is_one_band_where_one_is_expected(self):
+        grey = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16))
+        assert torch.equal(pixels(self.identity, grey.convert("RGB")), pixels(self.identity, grey))
+        assert pixels(LensMAEImageProcessor(num_bands=3), grey.convert("RGB")).shape == (1, 3, 16, 16)
+
+    def test_white_of_a_picture_stands_for_the_flux_it_is_said_to(self, caplog):
+        array = np.array([[0, 255], [51, 102]], dtype=np.uint8)
+        processor = LensMAEImageProcessor(normalization="none", num_bands=1, white_flux=0.5)
+        expected = torch.tensor([[[[0.0, 0.5], [0.1, 0.2]]]])
+        for mode in ("L", "RGB"):
+            torch.testing.assert_close(pixels(processor, Image.fromarray(array).convert(mode)), expected)
+        assert "taken as flux from 0 to 0.5 in 255 steps" in caplog.text
+        for deeper in (array, Image.fromarray(array.astype(np.float32)), Image.fromarray(array.astype(np.uint16))):
+            assert pixels(processor, deeper).max() == 255
+
     def test_eight_bits_become_zero_to_one_only_when_asked(self):
         image = np.array([[0, 255], [51, 102]], dtype=np.uint8)
         assert pixels(self.identity, image).max() == 255
@@ -148,7 +163,7 @@ class TestLayout:
         with pytest.raises(ValueError, match="does not tell the axis of the bands"):
             pixels(LensMAEImageProcessor(num_bands=3), np.zeros((3, 8, 3)))
 
-    @pytest.mark.parametrize("image", [np.zeros((3, 8, 8)), np.zeros((8, 8, 3)), Image.new("RGB", (8, 8))], ids=type)
+    @pytest.mark.parametrize("image", [np.zeros((3, 8, 8)), np.zeros((8, 8, 3)), Image.new("RGB", (8, 8), "red")])
     def test_three_bands_are_refused_where_one_is_expected(self, image):
         with pytest.raises(ValueError, match="num_bands=1 is not its number of bands"):
             pixels(LensMAEImageProcessor(num_bands=1), image)
@@ -359,6 +374,13 @@ class TestArguments:
             ({"input_data_format": "first"}, "input_data_format must be"),
             ({"do_resize": True}, "do_resize needs size"),
             ({"do_resize": True, "size": {"shortest_edge": 8}}, "do_resize needs size"),
+            ({"do_resize": True, "size": 10**9}, "whole numbers from 1 to 8192"),
+            ({"do_resize": True, "size": {"height": 64, "width": 10**400}}, "whole numbers from 1 to 8192"),
+            ({"do_resize": True, "size": {"height": "64", "width": 64}}, "whole numbers from 1 to 8192"),
+            ({"do_resize": "no"}, "do_resize must be True or False"),
+            ({"stretch": 10**400}, "stretch must be a positive flux"),
+            ({"image_std": 10**400}, "image_std must be one number"),
+            ({"white_flux": -1.0}, "white_flux must be a positive flux"),
             ({"return_scaling": True}, "return_scaling is for"),
             ({"strength": 0.1}, "has no argument strength"),
             ({"do_center_crop": True}, "has no argument do_center_crop"),

@@ -23,6 +23,7 @@ from lens_transformers.data import LABEL_NAMES, lens_features
 SCRIPTS = Path(__file__).parents[2] / "training"
 sys.path.insert(0, str(SCRIPTS))  # as Python does for a script that is launched
 
+import command_line  # noqa: E402
 import common  # noqa: E402
 import run_classification  # noqa: E402
 import run_mae  # noqa: E402
@@ -196,8 +197,8 @@ def test_a_file_of_arguments_is_read_and_flags_win_over_it(monkeypatch, tmp_path
         "dataset: lenses\noutput_dir: out\nlearning_rate: 2e-3\nmax_steps: 7\nlr_scheduler_kwargs:\n  min_lr: 0.1\n"
     )
     monkeypatch.setattr(sys, "argv", ["run_mae.py", str(tmp_path / "recipe.yaml"), "--max_steps", "9"])
-    data, model, arguments = common.parse_arguments(
-        common.DataArguments, common.ModelArguments, common.LensTrainingArguments
+    data, model, arguments = command_line.parse_arguments(
+        command_line.DataArguments, command_line.ModelArguments, command_line.LensTrainingArguments
     )
     assert data.dataset == "lenses" and arguments.learning_rate == 2e-3 and arguments.max_steps == 9
     assert arguments.lr_scheduler_kwargs == {"min_lr": 0.1}
@@ -209,11 +210,14 @@ def test_every_recipe_has_only_arguments_that_exist(monkeypatch, recipe, tmp_pat
         sys, "argv", ["script", str(recipe), "--dataset", "lenses", "--output_dir", str(tmp_path / "out")]
     )
     data_type, training_type = {
-        "pretrain": (common.DataArguments, common.LensTrainingArguments),
-        "classify": (run_classification.ClassificationArguments, common.LensTrainingArguments),
+        "pretrain": (command_line.DataArguments, command_line.LensTrainingArguments),
+        "classify": (
+            run_classification.ClassificationArguments,
+            run_classification.ClassificationTrainingArguments,
+        ),
         "sr": (run_sr.SuperResolutionArguments, run_sr.SuperResolutionTrainingArguments),
     }[recipe.stem.split("_")[0]]
-    _, model, arguments = common.parse_arguments(data_type, common.ModelArguments, training_type)
+    _, model, arguments = command_line.parse_arguments(data_type, command_line.ModelArguments, training_type)
     assert model.model_size in ("tiny", "small", "base", "large")
     assert arguments.learning_rate > 0
 
@@ -221,10 +225,10 @@ def test_every_recipe_has_only_arguments_that_exist(monkeypatch, recipe, tmp_pat
 def test_the_machine_decides_precision_and_device_until_a_flag_does(monkeypatch, tmp_path):
     def parse(*flags):
         monkeypatch.setattr(sys, "argv", ["run_mae.py", "--output_dir", str(tmp_path), *flags])
-        return common.parse_arguments(common.LensTrainingArguments)[0]
+        return command_line.parse_arguments(command_line.LensTrainingArguments)[0]
 
     assert parse().use_cpu is not torch.accelerator.is_available()
-    assert parse().bf16 is common.has_fast_bfloat16()
+    assert parse().bf16 is command_line.has_fast_bfloat16()
     assert parse("--bf16", "False").bf16 is False
     assert parse("--bf16", "True", "--use_cpu", "True").bf16 is True
 
@@ -232,7 +236,7 @@ def test_the_machine_decides_precision_and_device_until_a_flag_does(monkeypatch,
 def test_a_missing_file_of_arguments_is_named(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["run_mae.py", "nowhere.yaml"])
     with pytest.raises(SystemExit, match=r"nowhere\.yaml: no such file"):
-        common.parse_arguments(common.DataArguments)
+        command_line.parse_arguments(command_line.DataArguments)
 
 
 def test_a_time_budget_becomes_a_number_of_steps_without_changing_the_run(launch, lenses, tmp_path):
@@ -259,9 +263,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(launch, lenses, tmp_pat
     (tmp_path / "config.json").write_text('{"model_type": "vit"}')
     (tmp_path / "preprocessor_config.json").write_text('{"image_processor_type": "LensMAEImageProcessor"}')
     with pytest.raises(ValueError, match="a checkpoint of a 'vit' model"):
-        launch(
-            run_classification, "--dataset", lenses, "--model_name_or_path", tmp_path, "--output_dir", tmp_path / "out"
-        )
+        launch(run_mae, "--dataset", lenses, "--model_name_or_path", tmp_path, "--output_dir", tmp_path / "out")
 
 
 def test_an_output_folder_is_asked_for(launch, lenses):

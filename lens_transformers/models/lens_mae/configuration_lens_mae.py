@@ -120,6 +120,8 @@ class LensMAEConfig(PreTrainedConfig):
         norm_pix_loss: Whether pretraining predicts pixels standardised patch by patch.
         frozen_part: What training leaves as it is: `"patch_embeddings"`, `"encoder"` or `None`. Set by the
             `freeze_*` methods, and applied again whenever the checkpoint is loaded.
+        temperature: What a classifier's logits are divided by to become calibrated probabilities,
+            softmax(logits / temperature) (Guo et al. 2017, arXiv:1706.04599). It leaves the logits as they are.
         upscale: Super-resolution factor: 2, 3 or 4.
         sr_head: Super-resolution head: `"residual"`, a convolutional path at the input's resolution which the encoder
             joins, or `"staged"`, encoder tokens through four PixelShuffle stages and a bilinear resize, without any
@@ -178,6 +180,7 @@ class LensMAEConfig(PreTrainedConfig):
     mask_ratio: float | int = 0.75
     norm_pix_loss: bool = False
     frozen_part: str | None = None
+    temperature: float | int = 1.0
     upscale: int = 2
     sr_head: str = "residual"
     sr_skip: bool = True
@@ -280,6 +283,8 @@ class LensMAEConfig(PreTrainedConfig):
                 f"`image_size` ({self.image_size}) is smaller than a block of {self.mask_block_size} pixels "
                 f"(`patch_size` {self.patch_size} x `mask_unit_size` {self.mask_unit_size})."
             )
+        if not 0 < self.temperature < float("inf"):
+            raise ValueError(f"`temperature` must be a finite number above 0, not {self.temperature}.")
         if not 0 <= self.mask_ratio < 1:
             raise ValueError(f"`mask_ratio` must lie in [0, 1), not {self.mask_ratio}.")
         if self.stem_type == "conv" and self.patch_size not in (4, 8, 16):

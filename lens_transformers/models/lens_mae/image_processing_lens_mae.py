@@ -22,8 +22,10 @@ import torch
 from torch.nn import functional as F
 from transformers.image_processing_utils import BaseImageProcessor, BatchFeature, get_size_dict
 from transformers.image_utils import ChannelDimension, ImageInput, SizeDict, is_pil_image
-from transformers.utils import TensorType
+from transformers.utils import TensorType, logging
 
+
+logger = logging.get_logger(__name__)
 
 # The constants that `image_mean` and `image_std` take where none are given. Those of arcsinh were measured, at a
 # stretch of 0.02, on images simulated as those of DeepLense Model II, in [0, 1]. Fluxes have no typical mean.
@@ -33,6 +35,9 @@ _DEFAULT_CONSTANTS: dict[str, tuple[float, float] | None] = {
     "standardize": None,
     "none": (0.0, 1.0),
 }
+# Wider than any cutout of a lens; a stranger's configuration could otherwise ask for all of the memory.
+_MAX_SIDE = 8192
+_MAX_FLUX = float(np.finfo(np.float32).max)
 _PIL_MODES = ("L", "RGB", "I", "I;16", "I;16B", "I;16L", "F")
 # What transformers writes into `preprocessor_config.json` beside the arguments.
 _BOOKKEEPING = ("auto_map", "feature_extractor_type", "image_processor_type", "processor_class")
@@ -48,6 +53,7 @@ class LensMAEImageProcessorKwargs(TypedDict, total=False):
     num_bands: int | None
     input_data_format: str | ChannelDimension | None
     do_convert_rgb: bool
+    white_flux: float | None
     nan_fill: float | None
     do_resize: bool
     size: int | Sequence[int] | dict[str, int] | SizeDict | None
@@ -84,14 +90,17 @@ class LensMAEImageProcessor(BaseImageProcessor):
         image_mean: Subtracted after f: one number, or one a band. By default that of the chosen normalization.
         image_std: Divided by after that: one number, or one a band.
         num_bands: Bands of every image. It settles which axis of an array holds the bands; images with another number
-            are refused. By default the bands are the axis shorter than both others.
+            are refused, but of an RGB picture whose three bands are the same, as transformers' pipelines make of
+            every grey one, 1 takes one. By default the bands are the axis shorter than both others.
         input_data_format: `"channels_first"` or `"channels_last"`, for arrays whose shape leaves the layout open.
         do_convert_rgb: Whether to repeat the band of one-band images three times, to feed a network made for colour
             pictures such as a stock ViT. Images with three bands stay as they are.
+        white_flux: Flux that white, 255, stands for in a PIL image of 8 bits, which cannot hold flux itself. By
+            default such images, too, are taken as the numbers they hold. Arrays always are.
         nan_fill: Flux that replaces NaN and infinite pixels. By default images that have any are refused.
         do_resize: Whether to resize images to `size`. Lens images usually keep theirs, since the pixel scale matters.
-        size: `{"height": ..., "width": ...}`, `(height, width)`, or one number for both. Resizing is bicubic and
-            antialiased; it keeps surface brightness, not the sum of the pixels.
+        size: `{"height": ..., "width": ...}`, `(height, width)`, or one number for both, up to 8192. Resizing is
+            bicubic and antialiased; it keeps surface brightness, not the sum of the pixels.
         do_rescale: Whether to multiply images by `rescale_factor`, as pictures of 8 bits need before a stock ViT.
             Off by default: 8-bit and 16-bit images are taken as the numbers they hold.
         rescale_factor: The factor, 1/255 by default.
@@ -123,6 +132,7 @@ class LensMAEImageProcessor(BaseImageProcessor):
     num_bands: int | None = None
     input_data_format: str | ChannelDimension | None = None
     do_convert_rgb: bool = False
+    white_flux: float | None = None
     nan_fill: float | None = None
     do_resize: bool = False
     size: Any = None
@@ -263,13 +273,16 @@ class LensMAEImageProcessor(BaseImageProcessor):
         images: Any,
         num_bands: int | None,
         input_data_format: str | ChannelDimension | None,
+        white_flux: float | None,
         **kwargs: Any,
     ) -> list[torch.Tensor]:
         is_batch = isinstance(images, np.ndarray | torch.Tensor) and images.ndim == 4
         batch = list(images) if is_batch or isinstance(images, list | tuple) else [images]
         if not batch:
             raise ValueError("There are no images: the batch is empty.")
-        return [_read_image(image, index, num_bands, input_data_format) for index, image in enumerate(batch)]
+        return [
+            _read_image(image, index, num_bands, input_data_format, white_flux) for index, image in enumerate(batch)
+        ]
 
     def _preprocess(  # type: ignore[override]
         self,
@@ -352,13 +365,25 @@ class LensMAEImageProcessor(BaseImageProcessor):
         image_std: Any,
         num_bands: Any,
         input_data_format: Any,
+        white_flux: Any,
         nan_fill: Any,
+        do_convert_rgb: Any,
         do_resize: Any,
         size: Any,
+        do_rescale: Any,
         rescale_factor: Any,
         return_scaling: Any,
         **kwargs: Any,
     ) -> None:
+        flags = {
+            "do_convert_rgb": do_convert_rgb,
+            "do_resize": do_resize,
+            "do_rescale": do_rescale,
+            "return_scaling": return_scaling,
+        }
+        for name, flag in flags.items():
+            if not isinstance(flag, bool):
+                raise ValueError(f"{name} must be True or False, got {flag!r}.")
         if normalization not in list(_DEFAULT_CONSTANTS):
             raise ValueError(f"normalization must be one of {list(_DEFAULT_CONSTANTS)}, got {normalization!r}.")
         if image_mean is None or image_std is None:
@@ -377,6 +402,8 @@ class LensMAEImageProcessor(BaseImageProcessor):
             raise ValueError(f"stretch must be a positive flux, got {stretch!r}.")
         if not _is_finite_number(rescale_factor) or rescale_factor == 0:
             raise ValueError(f"rescale_factor must be a number other than 0, got {rescale_factor!r}.")
+        if white_flux is not None and (not _is_finite_number(white_flux) or white_flux <= 0):
+            raise ValueError(f"white_flux must be a positive flux or None, got {white_flux!r}.")
         if nan_fill is not None and not _is_finite_number(nan_fill):
             raise ValueError(f"nan_fill must be a finite flux or None, got {nan_fill!r}.")
         if num_bands is not None and (isinstance(num_bands, bool) or not isinstance(num_bands, int) or num_bands < 1):
@@ -385,8 +412,11 @@ class LensMAEImageProcessor(BaseImageProcessor):
             raise ValueError(
                 f'input_data_format must be "channels_first" or "channels_last", got {input_data_format!r}.'
             )
-        if do_resize and not (size is not None and size.height and size.width):
-            raise ValueError(f'do_resize needs size={{"height": ..., "width": ...}}, got {size}.')
+        sides = (size.height, size.width) if size is not None else ()
+        if do_resize and (not sides or not all(isinstance(side, int) and 0 < side <= _MAX_SIDE for side in sides)):
+            raise ValueError(
+                f'do_resize needs size={{"height": ..., "width": ...}}, whole numbers from 1 to {_MAX_SIDE}, got {size}.'
+            )
         if return_scaling and normalization != "min_max":
             raise ValueError(
                 f'return_scaling is for normalization="min_max": "{normalization}" is undone by its constants alone.'
@@ -399,7 +429,11 @@ class LensMAEImageProcessor(BaseImageProcessor):
 
 
 def _read_image(
-    image: Any, index: int, num_bands: int | None, input_data_format: str | ChannelDimension | None
+    image: Any,
+    index: int,
+    num_bands: int | None,
+    input_data_format: str | ChannelDimension | None,
+    white_flux: float | None,
 ) -> torch.Tensor:
     """Reads one image of any kind as a float32 tensor `(bands, height, width)`."""
     kind: Any
@@ -409,7 +443,7 @@ def _read_image(
         kind, holds_numbers = image.dtype, image.dtype.kind in "fiu"
     elif is_pil_image(image):
         kind, holds_numbers = f"PIL mode {image.mode}", image.mode in _PIL_MODES
-        image, input_data_format = np.asarray(image), "channels_last"
+        image, input_data_format = _pixels_of_picture(image, num_bands, white_flux), "channels_last"
     else:
         raise TypeError(
             f"Image {index} is of type {type(image).__name__}: give a numpy array, a torch tensor or a PIL image "
@@ -423,6 +457,21 @@ def _read_image(
             "or (height, width, bands), none of them 0."
         )
     return _bands_first(_float32_tensor(image), index, num_bands, input_data_format)
+
+
+def _pixels_of_picture(image: Any, num_bands: int | None, white_flux: float | None) -> np.ndarray:
+    """Pixels of a PIL image: `(height, width)`, or `(height, width, bands)` if it is more than a grey one."""
+    pixels = np.asarray(image)
+    if num_bands == 1 and pixels.ndim == 3 and bool((pixels == pixels[..., :1]).all()):
+        pixels = pixels[..., 0]
+    if pixels.dtype != np.uint8:
+        return pixels
+    white = 255 if white_flux is None else white_flux
+    logger.warning_once(
+        f"A picture of 8 bits is taken as flux from 0 to {white:g} in 255 steps, which hide faint substructure. "
+        "For results to rely on give arrays of floats."
+    )
+    return pixels * np.float32(white / 255)
 
 
 def _float32_tensor(image: torch.Tensor | np.ndarray) -> torch.Tensor:
@@ -522,7 +571,7 @@ def _plain_numbers(name: str, value: Any) -> float | tuple[float, ...] | None:
         return None
     try:
         numbers = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         numbers = None
     if numbers is None or numbers.ndim > 1 or numbers.size == 0:
         raise ValueError(f"{name} must be one number, or a list of one a band, got {value!r}.")
@@ -530,7 +579,8 @@ def _plain_numbers(name: str, value: Any) -> float | tuple[float, ...] | None:
 
 
 def _is_finite_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # A whole number of JSON may have more digits than any float.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _MAX_FLUX
 
 
 # Every saved processor brings this file, and loads where only transformers is installed.

@@ -48,7 +48,7 @@ from .configuration_lens_mae import LensMAEConfig
 # `base`, `large` and converted ViT-MAE checkpoints those of the linear stem with a class token. Loss, head and
 # freezing are choices of whoever trains. CODEPATH notes would repeat this at each branch:
 # trf-ignore: TRF041 stem_type, position_embedding_type, use_cls_token, pooling, norm_pix_loss, frozen_part
-# trf-ignore: TRF041 sr_head, sr_skip, sr_loss, sr_encoder_stretch
+# trf-ignore: TRF041 temperature, sr_head, sr_skip, sr_loss, sr_encoder_stretch
 
 
 @auto_docstring(

@@ -1,0 +1,145 @@
+"""A run that is killed at any step and gone on with ends as an unbroken one."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import loop
+import pytest
+import run_classification
+import run_mae
+import torch
+from safetensors.torch import load_file
+
+
+QUICK = ["--config_overrides", "num_hidden_layers=1,decoder_num_hidden_layers=1", "--learning_rate", "1e-3"]
+# Two and a half epochs of four steps, the last with a partial batch.
+STEPS = [*QUICK, "--max_steps", 10, "--save_strategy", "steps", "--save_steps", 3, "--augmentation", "dihedral"]
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing that handles errors sees it."""
+
+
+def killed_at(step):
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == step:
+            raise Killed
+
+    return on_step_end
+
+
+def weights_of(folder):
+    return load_file(folder / "model.safetensors")
+
+
+def assert_same_weights(one, other):
+    one, other = weights_of(one), weights_of(other)
+    assert one.keys() == other.keys()
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+@pytest.mark.parametrize(
+    ("script", "killed_steps", "extra"),
+    [
+        (run_mae, [5, 8], ["--ema_decay", 0.9, "--mask_ratio_start", 0.5]),
+        (run_mae, [9], ["--gradient_accumulation_steps", 2, "--per_device_train_batch_size", 4]),
+        # 4 is the last step of an epoch, after which this run measures and the killed one does not.
+        (run_classification, [5], ["--save_steps", 4, "--eval_strategy", "epoch", "--mixup_alpha", 0.2]),
+    ],
+    ids=["averaged weights", "accumulated gradients", "an evaluation at the end of the epoch"],
+)
+def test_a_killed_run_goes_on_to_the_weights_of_an_unbroken_one(
+    rings, run_script, monkeypatch, tmp_path, script, killed_steps, extra
+):
+    flags = ["--dataset", rings, *STEPS, *extra]
+    if script is run_classification:
+        flags += ["--baselines", False]
+    run_script(script, *flags, "--output_dir", tmp_path / "unbroken")
+    for step in killed_steps:
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(loop.MetricsFile, "on_step_end", killed_at(step))
+            run_script(script, *flags, "--output_dir", tmp_path / "killed", "--resume_from_checkpoint", True)
+    run_script(script, *flags, "--output_dir", tmp_path / "killed", "--resume_from_checkpoint", True)
+    assert_same_weights(tmp_path / "unbroken", tmp_path / "killed")
+    logs = [(tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("unbroken", "killed")]
+    steps = [[json.loads(line)["step"] for line in lines] for lines in logs]
+    assert steps[0] == steps[1]
+
+
+def test_a_stream_of_several_passes_goes_on_where_it_was(rings, run_script, monkeypatch, tmp_path):
+    flags = ["--dataset", rings, *STEPS, "--streaming", True]
+    run_script(run_mae, *flags, "--output_dir", tmp_path / "unbroken")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(loop.MetricsFile, "on_step_end", killed_at(8))
+        run_script(run_mae, *flags, "--output_dir", tmp_path / "killed")
+    run_script(run_mae, *flags, "--output_dir", tmp_path / "killed", "--resume_from_checkpoint", True)
+    assert_same_weights(tmp_path / "unbroken", tmp_path / "killed")
+
+
+def test_a_time_budget_is_not_measured_anew(rings, run_script, monkeypatch, tmp_path):
+    flags = ["--dataset", rings, *QUICK, "--max_train_seconds", 1, "--save_strategy", "steps", "--save_steps", 2]
+    flags += ["--output_dir", tmp_path]
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(loop.MetricsFile, "on_step_end", killed_at(3))
+        run_script(run_mae, *flags)
+    planned = json.loads((tmp_path / "checkpoint-2/trainer_state.json").read_text())["max_steps"]
+    run_script(run_mae, *flags, "--resume_from_checkpoint", True)
+    assert json.loads((tmp_path / "trainer_state.json").read_text())["global_step"] == planned
+
+
+def test_sigkill_loses_nothing_that_was_saved_even_while_a_checkpoint_is_written(rings, run_script, tmp_path):
+    flags = ["--dataset", rings, *STEPS, "--output_dir"]
+    program = """
+import os, signal, sys
+sys.argv[0] = run_mae = "run_mae.py"
+import loop, run_mae
+save = loop.RunTrainer._save_optimizer_and_scheduler
+def killed_while_saving(self, folder):
+    if self.state.global_step == 6:
+        os.kill(os.getpid(), signal.SIGKILL)
+    save(self, folder)
+loop.RunTrainer._save_optimizer_and_scheduler = killed_while_saving
+run_mae.main()
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(run_mae.__file__).parent), *sys.path])}
+    command = [sys.executable, "-c", program, *map(str, flags), str(tmp_path / "killed")]
+    status = subprocess.run(command, env=environment, capture_output=True, timeout=120).returncode
+    assert status == -signal.SIGKILL
+    assert (tmp_path / "killed/checkpoint-6/model.safetensors").is_file()
+    assert loop.last_checkpoint(tmp_path / "killed").name == "checkpoint-3"
+    run_script(run_mae, *flags, tmp_path / "killed", "--resume_from_checkpoint", True)
+    run_script(run_mae, *flags, tmp_path / "unbroken")
+    assert_same_weights(tmp_path / "unbroken", tmp_path / "killed")
+
+
+def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(rings, run_script, monkeypatch, tmp_path):
+    flags = ["--dataset", rings, *STEPS, "--output_dir"]
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        if state.global_step == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit, match="--resume_from_checkpoint .*checkpoint-5"):
+        patch.setattr(loop.MetricsFile, "on_step_begin", on_step_begin)
+        run_script(run_mae, *flags, tmp_path / "stopped")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    run_script(run_mae, *flags, tmp_path / "stopped", "--resume_from_checkpoint", tmp_path / "stopped/checkpoint-5")
+    run_script(run_mae, *flags, tmp_path / "unbroken")
+    assert_same_weights(tmp_path / "unbroken", tmp_path / "stopped")
+
+
+def test_early_stopping_goes_on_counting(rings, run_script, monkeypatch, tmp_path):
+    flags = ["--dataset", rings, *QUICK, "--max_steps", 12, "--learning_rate", 0, "--load_best_model_at_end", True]
+    for name in ("eval", "save"):
+        flags += [f"--{name}_strategy", "steps", f"--{name}_steps", 2]
+    flags += ["--early_stopping_patience", 3, "--output_dir", tmp_path]
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(loop.MetricsFile, "on_step_end", killed_at(7))
+        run_script(run_mae, *flags)
+    run_script(run_mae, *flags, "--resume_from_checkpoint", True)
+    # The first is the best, and three do not better it.
+    assert json.loads((tmp_path / "trainer_state.json").read_text())["global_step"] == 8

@@ -1,0 +1,278 @@
+"""The command line of the training scripts: their arguments, from flags, a file, or a file and flags over it."""
+
+import difflib
+import json
+import sys
+from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+import yaml
+from transformers import HfArgumentParser, TrainingArguments
+from transformers.integrations import is_tensorboard_available
+
+from lens_transformers import LensMAEConfig
+from lens_transformers.data.augmentation import AUGMENTATIONS
+
+
+def has_fast_bfloat16() -> bool:
+    """Whether the hardware computes in bfloat16 rather than emulating it."""
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    if accelerator is not None:
+        return accelerator.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+@dataclass
+class DataArguments:
+    """Which images to train and test on."""
+
+    dataset: str = field(
+        metadata={
+            "help": "Whatever load_lensing_dataset reads: a folder (of simulate.py, official DeepLense, FITS, "
+            "pictures), a catalogue, a name on the Hub, or a preset to simulate, such as simulate:lens_default."
+        }
+    )
+    test_dataset: str | None = field(
+        default=None,
+        metadata={"help": "A set whose images, all of them, are tested on instead of the dataset's own test split."},
+    )
+    max_train_samples: int | None = field(default=None, metadata={"help": "Use at most so many training images."})
+    max_test_samples: int | None = field(default=None, metadata={"help": "Use at most so many test images."})
+    augmentation: str = field(
+        default="none",
+        metadata={
+            "help": "Random changes: none, half_turn (of sets whose main lens never turns), dihedral (all eight "
+            "symmetries), continuous (any rotation and small shifts as well).",
+            "choices": list(AUGMENTATIONS),
+        },
+    )
+    augmentation_settings: str | None = field(
+        default=None,
+        metadata={"help": 'Settings of the augmentation as JSON, such as \'{"noise_std": 0.01, "max_psf_fwhm": 1}\'.'},
+    )
+    on_error: str = field(
+        default="raise",
+        metadata={"help": "Images that cannot be used: raise, or skip and report them.", "choices": ["raise", "skip"]},
+    )
+    nan_fill: float | None = field(default=None, metadata={"help": "Flux that replaces NaN and infinite pixels."})
+    fits_layout: str | None = field(
+        default=None,
+        metadata={"help": 'How FITS files hold images, FitsLayout\'s arguments as JSON, such as \'{"hdu": "SCI"}\'.'},
+    )
+    split_fractions: str | None = field(
+        default=None,
+        metadata={"help": 'Divide a set that has no splits, as JSON: \'{"train": 0.8, "test": 0.2}\'.'},
+    )
+    split_seed: int = field(default=0, metadata={"help": "Seed of that division."})
+    num_workers: int | None = field(
+        default=None, metadata={"help": "Processes that read files once, before training. Default: all cores."}
+    )
+
+    def __post_init__(self):
+        self.augmentation_settings = _from_json(self, "augmentation_settings")
+        self.fits_layout = _from_json(self, "fits_layout")
+        self.split_fractions = _from_json(self, "split_fractions")
+
+
+def _from_json(arguments: Any, name: str) -> Any:
+    text = getattr(arguments, name)
+    if not isinstance(text, str):
+        return text
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"--{name} {text} is not JSON: {error}.") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"--{name} {text} must map names to values.")
+    return value
+
+
+@dataclass
+class ModelArguments:
+    """Which network to start from."""
+
+    model_name_or_path: str | None = field(
+        default=None, metadata={"help": "Checkpoint to start from: a Hub name or a folder. From scratch if not given."}
+    )
+    model_size: str = field(
+        default="tiny",
+        metadata={"help": "Size of a network from scratch.", "choices": list(LensMAEConfig.sizes)},
+    )
+    config_overrides: str | None = field(
+        default=None, metadata={"help": "Changes to the configuration, for instance 'mask_ratio=0.9,pooling=mean'."}
+    )
+    stretch: float = field(
+        default=0.02,
+        metadata={"help": "Flux at which the arcsinh stretch turns from linear to logarithmic, when from scratch."},
+    )
+
+
+@dataclass
+class LensTrainingArguments(TrainingArguments):
+    """transformers' arguments, with defaults that suit lens images, and what the scripts add to them."""
+
+    output_dir: str | None = field(
+        default=None, metadata={"help": "Folder for the checkpoint, results and figures. Required."}
+    )
+    overwrite_output_dir: bool = field(
+        default=False, metadata={"help": "Start anew in the folder of an earlier run, whose checkpoints are removed."}
+    )
+    resume_from_checkpoint: str | None = field(
+        default=None,
+        metadata={"help": "Go on as if never interrupted: a checkpoint folder, or True for the last in output_dir."},
+    )
+    title: str | None = field(default=None, metadata={"help": "Name of this run in tables and reports."})
+    group: str | None = field(default=None, metadata={"help": "Runs of one group share a table in reports."})
+    max_train_seconds: float | None = field(
+        default=None,
+        metadata={"help": "Train for about so long: a short trial decides `max_steps`, which is then reported."},
+    )
+    base_learning_rate: float | None = field(
+        default=None,
+        metadata={"help": "Sets the learning rate to this times the images of a step, on all devices, over 256."},
+    )
+    layer_decay: float = field(
+        default=1.0,
+        metadata={"help": "The learning rate of each layer, in parts of that of the layer above. 0.75 is usual."},
+    )
+    ema_decay: float = field(
+        default=0.0,
+        metadata={
+            "help": "Evaluate and save the exponential moving average of the weights. 0.999 is usual; 0 is off."
+        },
+    )
+    early_stopping_patience: int | None = field(
+        default=None,
+        metadata={"help": "Stop after so many evaluations without a better one. Needs --load_best_model_at_end."},
+    )
+    remove_unused_columns: bool = field(default=False, metadata={"help": "Images are not arguments of a model."})
+    use_cpu: bool = field(
+        default=not torch.accelerator.is_available(),
+        metadata={"help": "Train on the CPU. Default: if there is no accelerator."},
+    )
+    bf16: bool = field(
+        default=has_fast_bfloat16(),
+        metadata={"help": "Compute in bfloat16 where that is safe. Default: if the hardware has it."},
+    )
+    dataloader_pin_memory: bool = field(
+        default=torch.accelerator.is_available(),
+        metadata={"help": "Pin memory of batches. Default: if there is an accelerator."},
+    )
+    report_to: None | str | list[str] = field(
+        default="tensorboard" if is_tensorboard_available() else "none",
+        metadata={"help": "Where to log besides console and metrics.jsonl. Default: TensorBoard, if installed."},
+    )
+    logging_steps: float = field(default=10, metadata={"help": "Log every so many steps."})
+    logging_first_step: bool = field(default=True, metadata={"help": "Log the first step as well."})
+    save_strategy: str = field(default="no", metadata={"help": "When to save checkpoints that can be resumed."})
+    batch_eval_metrics: bool = field(
+        default=True, metadata={"help": "Measure batch by batch, in memory that does not grow with the images."}
+    )
+    lr_scheduler_type: str = field(default="cosine", metadata={"help": "Learning-rate schedule."})
+    weight_decay: float = field(default=0.05, metadata={"help": "Weight decay of AdamW."})
+    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Batch size of evaluation, a device."})
+
+    def __post_init__(self):
+        if not self.output_dir:
+            raise ValueError("--output_dir is missing: give the folder for the checkpoint, results and figures.")
+        if not 0 < self.layer_decay <= 1:
+            raise ValueError(f"--layer_decay must be above 0 and at most 1, got {self.layer_decay}.")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"--ema_decay must be at least 0 and below 1, got {self.ema_decay}.")
+        if self.early_stopping_patience is not None and not self.load_best_model_at_end:
+            raise ValueError(
+                "--early_stopping_patience needs --load_best_model_at_end True, with --eval_strategy and "
+                "--save_strategy alike."
+            )
+        super().__post_init__()
+        if self.base_learning_rate is not None:
+            self.learning_rate = self.base_learning_rate * self.images_per_step / 256
+
+    @property
+    def images_per_step(self) -> int:
+        """Images that one step of the optimizer sees, on all devices."""
+        return self.train_batch_size * self.gradient_accumulation_steps * self.world_size
+
+
+# The arguments of transformers that --help shows beside those above.
+USED_OFTEN = (
+    *("max_steps", "num_train_epochs", "learning_rate", "warmup_steps", "seed", "full_determinism"),
+    *("per_device_train_batch_size", "gradient_accumulation_steps", "activation_checkpointing", "torch_compile"),
+    *("eval_strategy", "eval_steps", "save_steps", "save_total_limit", "load_best_model_at_end"),
+    *("metric_for_best_model", "dataloader_num_workers", "push_to_hub", "hub_model_id"),
+)
+
+
+class LensArgumentParser(HfArgumentParser):
+    """transformers' parser, with help that is short enough to read, and errors that name the nearest flag."""
+
+    def __init__(self, dataclass_types: Any):
+        super().__init__(dataclass_types, allow_abbrev=False, add_help=False)
+
+    def parse(self, flags: list[str]) -> tuple[Any, ...]:
+        """Makes the dataclasses of the flags; leaves with a message if a flag is not known."""
+        if {"-h", "--help", "--help_all"} & set(flags):
+            print(self._describe(everything="--help_all" in flags))
+            sys.exit()
+        *parsed, unknown = self.parse_args_into_dataclasses(flags, return_remaining_strings=True)
+        if unknown:
+            self.error(self._name_nearest(unknown[0]))
+        return tuple(parsed)
+
+    def error(self, message: str) -> NoReturn:
+        """Leaves with the message alone: the usage of two hundred flags would hide it."""
+        sys.exit(f"{self.prog}: {message}")
+
+    def _name_nearest(self, unknown: str) -> str:
+        known = [f"--{each.name}" for kind in self.dataclass_types for each in fields(kind)]
+        nearest = difflib.get_close_matches(unknown.partition("=")[0].replace("-", "_"), known, n=1, cutoff=0.5)
+        return f"there is no option {unknown}. " + (f"Did you mean {nearest[0]}?" if nearest else "--help lists them.")
+
+    def _describe(self, everything: bool) -> str:
+        """All flags, or those used most, a group for each dataclass."""
+        lines = [f"usage: {self.prog} [arguments.yaml | arguments.json] [--flag value ...]"]
+        for kind in self.dataclass_types:
+            declared = [
+                vars(base).get("__annotations__", {}) for base in kind.__mro__ if base is not TrainingArguments
+            ]
+            own = set().union(*declared)
+            lines.append(f"\n{(kind.__doc__ or '').splitlines()[0]}")
+            for each in fields(kind):
+                if everything or each.name in own or each.name in USED_OFTEN:
+                    lines.append(f"  --{each.name}: {_describe_field(each)}")
+        return "\n".join([*lines, "" if everything else "\n--help_all shows every flag of transformers as well."])
+
+
+def _describe_field(argument: Field) -> str:
+    words = argument.metadata.get("help", "")
+    if argument.name in USED_OFTEN:
+        words = words.split(". ")[0]  # transformers explains at length
+    default = argument.default
+    return " ".join(words.split()) + ("" if default in (MISSING, None, "") else f" [{default}]")
+
+
+def parse_arguments(*dataclass_types: Any) -> tuple[Any, ...]:
+    """Parse the command line: flags, or one YAML or JSON file, or the file first and flags that win over it."""
+    flags = sys.argv[1:]
+    if flags and flags[0].endswith((".yaml", ".yml", ".json")):
+        flags = [*_flags_of_file(Path(flags[0])), *flags[1:]]
+    return LensArgumentParser(dataclass_types).parse(flags)
+
+
+def _flags_of_file(path: Path) -> list[str]:
+    if not path.is_file():
+        sys.exit(f"{path}: no such file of arguments.")
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(values, dict):
+        sys.exit(f"{path} must map arguments to values, such as `learning_rate: 1e-3`.")
+    flags: list[str] = []
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flags += [f"--{name}", json.dumps(value)]
+        elif isinstance(value, list):
+            flags += [f"--{name}", *map(str, value)]
+        elif value is not None:
+            flags += [f"--{name}", str(value)]
+    return flags

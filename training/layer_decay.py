@@ -1,0 +1,46 @@
+"""A learning rate for each layer of an encoder, the lower the deeper."""
+
+from collections.abc import Collection
+from typing import Any
+
+from command_line import LensTrainingArguments
+from torch import nn
+from transformers import PreTrainedModel
+
+
+def group_by_layer(
+    model: PreTrainedModel, arguments: LensTrainingArguments, decayed: Collection[str]
+) -> list[dict[str, Any]]:
+    """Groups of parameters for an optimizer, one for each learning rate and weight decay.
+
+    Args:
+        model: The network; its heads have the full learning rate.
+        arguments: With `learning_rate`, `layer_decay` and `weight_decay`.
+        decayed: Names of the parameters that weight decay is for.
+    """
+    scales = learning_rate_scales(model, arguments.layer_decay)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            decay = arguments.weight_decay if name in decayed else 0.0
+            groups.setdefault((scales[name] * arguments.learning_rate, decay), []).append(parameter)
+    return [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]
+
+
+def learning_rate_scales(model: PreTrainedModel, layer_decay: float) -> dict[str, float]:
+    """The learning rate of every parameter in parts of the head's (Clark et al. 2020, arXiv:2003.10555).
+
+    The embeddings count as the lowest layer, and what comes after the layers as one above the highest.
+    """
+    embeddings, layers = encoder_parts(model)
+    depths = dict.fromkeys(embeddings.parameters(), 0)
+    for depth, layer in enumerate(layers, start=1):
+        depths |= dict.fromkeys(layer.parameters(), depth)
+    top = len(layers) + 1
+    return {name: layer_decay ** (top - depths.get(parameter, top)) for name, parameter in model.named_parameters()}
+
+
+def encoder_parts(model: PreTrainedModel) -> tuple[nn.Module, nn.ModuleList]:
+    """The embeddings of an encoder, which make tokens or feature maps of pixels, and its layers or stages."""
+    embeddings, *others = model.base_model.children()
+    return embeddings, next(part for child in others for part in child.modules() if isinstance(part, nn.ModuleList))

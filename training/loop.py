@@ -1,0 +1,419 @@
+"""The training loop of the scripts: a Trainer whose runs can be measured, stopped and gone on with."""
+
+import errno
+import json
+import logging
+import math
+import re
+import shlex
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from command_line import LensTrainingArguments
+from layer_decay import group_by_layer
+from torch.optim.swa_utils import AveragedModel
+from transformers import EarlyStoppingCallback, EvalPrediction, TrainerCallback
+from transformers.trainer_callback import TrainerState
+
+from lens_transformers.data import EpochCallback, LensDataCollator
+from lens_transformers.hub.files import write_text_atomically
+from lens_transformers.hub.trainer import LensTrainer
+
+
+logger = logging.getLogger(__name__)
+
+# With an average of the weights, a checkpoint's model is the average, and this file what training goes on from.
+TRAINED_WEIGHTS = "trained_weights.pt"
+STATE = "trainer_state.json"
+NUM_NAMED = 5
+
+
+class RunTrainer(LensTrainer):
+    """A Trainer that measures each image once, can average weights, and can be stopped at any step.
+
+    - Evaluation is a mean over images of what `score_images` says, in one batch's memory, whatever the number of
+      processes; it draws nothing from the random state of training, and sees images without augmentation.
+    - With `--ema_decay` the average of the weights is what is evaluated, saved and left in `model`.
+    - A loss that is not finite, and a full disk, stop the run in words and leave its last checkpoint alone. Ctrl-C, or
+      SIGTERM, stops it after the step with a checkpoint from which it goes on as if nothing had been.
+
+    Args:
+        *args: As `Trainer` takes them.
+        eval_collator: Makes batches to evaluate on.
+        name_rows: Gives names of training images, for messages.
+        **kwargs: As `Trainer` takes them.
+
+    Raises:
+        ValueError: If a step takes more images than there are, or weights are to be averaged that are in shards.
+    """
+
+    args: LensTrainingArguments
+
+    def __init__(self, *args: Any, eval_collator: Callable, name_rows: Callable[[Sequence[int]], list[str]], **kwargs):
+        super().__init__(*args, **kwargs)
+        _check_number_of_images(self.train_dataset, self.args)
+        self.eval_collator = eval_collator
+        self.name_rows = name_rows
+        self.compute_metrics = MeanOfScores()
+        self.averaged: AveragedModel | None = None
+        if self.args.ema_decay:
+            if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+                raise ValueError("--ema_decay needs whole weights in each process; FSDP and DeepSpeed keep shards.")
+            self.averaged = AveragedModel(self.model, multi_avg_fn=partial(_average, self.args.ema_decay))
+            self.add_callback(Averaging(self.averaged))
+        self._stop = StopOnSignal(self.accelerator)
+        self._micro_step = 0
+        self.add_callback(MetricsFile())
+        self.add_callback(self._stop)
+        if isinstance(self.data_collator, LensDataCollator):
+            self.add_callback(EpochCallback(self.data_collator))
+        if self.args.early_stopping_patience is not None:
+            self.add_callback(ResumableEarlyStopping(self.args.early_stopping_patience))
+
+    def score_images(self, inputs: dict[str, torch.Tensor], outputs: Any) -> dict[str, torch.Tensor]:
+        """What to average over the images of an evaluation: numbers `(batch,)` by name, `loss` among them."""
+        raise NotImplementedError
+
+    def train(self, *args: Any, **kwargs: Any):
+        """Trains; leaves the program with words how to go on if a signal stopped it."""
+        with self._stop.listening():
+            output = super().train(*args, **kwargs)
+        if self._stop.received:
+            checkpoint = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
+            sys.exit(f"Stopped after step {self.state.global_step}. {_how_to_resume(checkpoint)}")
+        best_is_loaded = self.args.load_best_model_at_end and self.state.best_model_checkpoint is not None
+        if self.averaged is not None and not best_is_loaded:
+            self.model.load_state_dict(self.averaged.module.state_dict())
+        self.averaged = None
+        return output
+
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        """AdamW as ever, with a learning rate for each layer if asked for."""
+        if self.optimizer is None and self.args.layer_decay < 1:
+            kind, settings = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            decayed = self.get_decay_parameter_names(self.model)
+            self.optimizer = kind(group_by_layer(self.model, self.args, decayed), **settings)
+        return super().create_optimizer(model)
+
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        """Makes a step, and stops in words where the loss is not finite."""
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(self._describe_non_finite(f"the loss is {loss.item():g}", inputs))
+        self._micro_step = (self._micro_step + 1) % self.current_gradient_accumulation_steps
+        return loss
+
+    def get_eval_dataloader(self, eval_dataset=None):
+        """Loads images as they are."""
+        augmenting, self.data_collator = self.data_collator, self.eval_collator
+        try:
+            return super().get_eval_dataloader(eval_dataset)
+        finally:
+            self.data_collator = augmenting
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Evaluates the average of the weights where there is one, and leaves the random state as it was."""
+        with self._averaged_weights(), torch.random.fork_rng():
+            return super().evaluate(*args, **kwargs)
+
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+        """Scores each image; the mean of a batch would count the images that fill up a last batch twice."""
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad():
+            scores = self.score_images(inputs, model(**inputs))
+        self.compute_metrics.names = tuple(scores)
+        numbers = torch.stack(list(scores.values()), dim=1).float()
+        return None, numbers, numbers[:, 0]
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Saves the average of the weights where there is one."""
+        with self._averaged_weights():
+            super().save_model(output_dir, _internal_call)
+
+    def evaluated_model(self) -> Any:
+        """The network as it is evaluated and saved: with the average of the weights where there is one."""
+        return self.model if self.averaged is None else self.averaged.module
+
+    @contextmanager
+    def _averaged_weights(self) -> Iterator[None]:
+        trained, self.model = self.model, self.evaluated_model()
+        try:
+            yield
+        finally:
+            self.model = trained
+
+    def _save_checkpoint(self, model, trial) -> None:
+        folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
+        try:
+            self._check_free_space()
+            if self.averaged is not None and self.args.should_save:
+                folder.mkdir(parents=True, exist_ok=True)
+                torch.save(self.model.state_dict(), folder / TRAINED_WEIGHTS)
+            super()._save_checkpoint(model, trial)
+        except Exception as error:
+            if not _is_full_disk(error):
+                raise
+            shutil.rmtree(folder, ignore_errors=True)
+            raise OSError(
+                errno.ENOSPC,
+                f"Step {self.state.global_step}: no space left on the disk for a checkpoint in {folder.parent}. "
+                f"{self._describe_last_checkpoint()} --save_total_limit keeps fewer of them",
+            ) from error
+
+    def _check_free_space(self) -> None:
+        """Weights, both moments of AdamW and an average of the weights: a write that fails half-way helps nobody."""
+        weights = sum(value.numel() * value.element_size() for value in self.model.state_dict().values())
+        needed = (4 if self.averaged is not None else 3) * weights
+        free = (
+            shutil.disk_usage(str(self.args.output_dir)).free if Path(str(self.args.output_dir)).exists() else needed
+        )
+        if free < needed:
+            raise OSError(errno.ENOSPC, f"{needed} bytes are needed, {free} are free")
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if self.averaged is None:
+            return
+        trained = Path(resume_from_checkpoint) / TRAINED_WEIGHTS
+        if not trained.is_file():
+            raise ValueError(f"{resume_from_checkpoint} was saved without --ema_decay: go on without it.")
+        self.averaged.module.load_state_dict(self.model.state_dict())
+        self.averaged.n_averaged.fill_(TrainerState.load_from_json(str(trained.with_name(STATE))).global_step)
+        self.model.load_state_dict(torch.load(trained, map_location=self.args.device, weights_only=True))
+
+    def _get_grad_norm(self, model, grad_norm=None):
+        # Here, before the optimizer would write it into all weights. (A scaler of float16 leaves such steps out.)
+        norm = super()._get_grad_norm(model, grad_norm)
+        if norm is not None and not math.isfinite(norm) and self.accelerator.scaler is None:
+            raise FloatingPointError(self._describe_non_finite(f"the gradient's norm is {float(norm):g}", None))
+        return norm
+
+    def _describe_non_finite(self, what: str, inputs: dict[str, torch.Tensor] | None) -> str:
+        words = f"Step {self.state.global_step + 1}: {what}"
+        rows = self._rows_of_batch()
+        if inputs is not None and rows:
+            guilty = [row for row, is_guilty in zip(rows, self._find_guilty(inputs), strict=False) if is_guilty]
+            if len(guilty) == len(rows):
+                words += ", of every image of the batch: the weights have diverged"
+            rows = guilty or rows
+        named = ", ".join(self.name_rows(rows[:NUM_NAMED])) + (", …" if len(rows) > NUM_NAMED else "")
+        words += f". The images: {named}." if rows else "."
+        return f"{words} A lower --learning_rate may help, or a longer warm-up. {self._describe_last_checkpoint()}"
+
+    def _find_guilty(self, inputs: dict[str, torch.Tensor]) -> list[bool]:
+        """Whether each image of a batch alone has a loss that is not finite."""
+        inputs, model = self._prepare_inputs(inputs), self.model.eval()
+        size = len(inputs["pixel_values"])
+        with torch.no_grad():
+            losses = [
+                self.compute_loss(model, {name: value[index : index + 1] for name, value in inputs.items()})
+                for index in range(size)
+            ]
+        return [not torch.isfinite(loss) for loss in losses]
+
+    def _rows_of_batch(self) -> list[int]:
+        """The rows of the training set in the batch of this process; none are known of a stream."""
+        loader = self.callback_handler.train_dataloader
+        sampler = getattr(loader, "batch_sampler", None)
+        if sampler is None or not hasattr(self.train_dataset, "__len__"):
+            return []
+        accumulation = self.args.gradient_accumulation_steps
+        epoch, step = divmod(self.state.global_step, -(-len(loader) // accumulation))
+        loader.set_epoch(epoch)
+        batch = step * accumulation + self._micro_step
+        return next(islice(iter(sampler), batch, None), [])
+
+    def _describe_last_checkpoint(self) -> str:
+        checkpoint = last_checkpoint(Path(str(self.args.output_dir)), self.args.world_size)
+        if checkpoint is None:
+            return "There is no checkpoint: --save_strategy steps keeps some."
+        return _how_to_resume(checkpoint)
+
+
+class MeanOfScores:
+    """Means over images, batch by batch, as `batch_eval_metrics` has it: a sum and a count are all it keeps."""
+
+    def __init__(self):
+        self.names: tuple[str, ...] = ()
+        self._start()
+
+    def _start(self) -> None:
+        self._sum, self._count = 0.0, 0
+
+    def __call__(self, evaluated: EvalPrediction, compute_result: bool = True) -> dict[str, float]:
+        """Adds a batch of numbers `(batch, scores)`; returns the means after the last."""
+        numbers = torch.as_tensor(evaluated.predictions).double().cpu()
+        self._sum = self._sum + numbers.sum(dim=0)
+        self._count += len(numbers)
+        if not compute_result:
+            return {}
+        means = dict(zip(self.names, (self._sum / self._count).tolist(), strict=True))
+        self._start()
+        return means
+
+
+class Averaging(TrainerCallback):
+    """Brings an average of the weights up to date after every step."""
+
+    def __init__(self, averaged: AveragedModel):
+        self.averaged = averaged
+
+    def on_step_end(self, args, state, control, model, **kwargs):
+        """Adds the weights of this step."""
+        self.averaged.update_parameters(model)
+
+
+class MetricsFile(TrainerCallback):
+    """Writes what is logged to `metrics.jsonl`, a line each; a run that goes on begins where its checkpoint was."""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        """Writes what the checkpoint logged."""
+        if state.is_world_process_zero:
+            Path(args.output_dir).mkdir(parents=True, exist_ok=True)
+            lines = [json.dumps(entry) + "\n" for entry in state.log_history]
+            write_text_atomically(Path(args.output_dir) / "metrics.jsonl", "".join(lines))
+
+    def on_log(self, args, state, control, **kwargs):
+        """Writes one line."""
+        if state.is_world_process_zero and Path(args.output_dir).is_dir():
+            with (Path(args.output_dir) / "metrics.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(state.log_history[-1]) + "\n")
+
+
+class StopOnSignal(TrainerCallback):
+    """Stops with a checkpoint after the step in which Ctrl-C or SIGTERM came, in all processes at the same step."""
+
+    def __init__(self, accelerator):
+        self.accelerator = accelerator
+        self.received = False
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Takes the signals, while the loop runs."""
+        previous = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _note(self, number, frame):
+        if self.received:
+            raise KeyboardInterrupt
+        self.received = True
+        logger.warning("Stopping with a checkpoint after this step; once more stops at once, without.")
+
+    def on_step_end(self, args, state, control, **kwargs):
+        """Asks for a checkpoint and the end."""
+        if args.world_size > 1:
+            if self.received:
+                self.accelerator.set_trigger()
+            self.received = self.accelerator.check_trigger()
+        if self.received and state.global_step < state.max_steps:
+            control.should_save = control.should_training_stop = True
+
+    def on_epoch_end(self, args, state, control, **kwargs):
+        """Measures nothing that an unbroken run would not."""
+        if self.received:
+            control.should_save = control.should_evaluate = control.should_log = False
+
+
+class ResumableEarlyStopping(EarlyStoppingCallback):
+    """Early stopping that goes on counting where a checkpoint was."""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        """Takes over the count of the checkpoint."""
+        super().on_train_begin(args, state, control, **kwargs)
+        stored = state.stateful_callbacks.get(type(self).__name__, {})
+        for name, value in stored.get("attributes", {}).items():
+            setattr(self, name, value)
+
+
+def last_checkpoint(folder: Path, world_size: int = 1) -> Path | None:
+    """The latest checkpoint of a run that was written to its end; `None` if there is none.
+
+    A run that is killed while it writes one leaves it without its state, or without that of some process.
+    """
+    found = {
+        int(match[1]): path for path in folder.glob("checkpoint-*") if (match := re.search(r"-(\d+)$", path.name))
+    }
+    return next((found[step] for step in sorted(found, reverse=True) if _is_whole(found[step], world_size)), None)
+
+
+def _is_whole(checkpoint: Path, world_size: int) -> bool:
+    states = ["rng_state.pth"] if world_size <= 1 else [f"rng_state_{index}.pth" for index in range(world_size)]
+    if not all((checkpoint / name).is_file() for name in states):
+        return False
+    try:
+        return "global_step" in json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return False
+
+
+def prepare_output_folder(arguments: LensTrainingArguments) -> None:
+    """Find the checkpoint to resume from, or see to it that the folder holds no other run.
+
+    Raises:
+        ValueError: If it does, or there is no such checkpoint.
+    """
+    folder = Path(str(arguments.output_dir))
+    resume = arguments.resume_from_checkpoint
+    if resume is not None and resume.lower() == "true":
+        checkpoint = last_checkpoint(folder, arguments.world_size)
+        logger.info("Going on from %s.", checkpoint or "the start: there is no checkpoint yet")
+        arguments.resume_from_checkpoint = None if checkpoint is None else str(checkpoint)
+    elif resume is not None and not (Path(resume) / STATE).is_file():
+        raise ValueError(f"--resume_from_checkpoint {resume}: no checkpoint of a run, which has a {STATE}.")
+    if resume is not None:
+        return
+    others = [
+        *folder.glob("checkpoint-*"),
+        *(path for path in (folder / "results.json", folder / STATE) if path.exists()),
+    ]
+    if others and not arguments.overwrite_output_dir:
+        raise ValueError(
+            f"--output_dir {folder} holds another run ({others[0].name}). Give another folder, or go on with that run "
+            "by --resume_from_checkpoint True, or replace it by --overwrite_output_dir True."
+        )
+    if arguments.process_index == 0:
+        for path in others:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _check_number_of_images(train, arguments: LensTrainingArguments) -> None:
+    if not hasattr(train, "__len__") or len(train) >= arguments.images_per_step:
+        return
+    batches = arguments.images_per_step // arguments.train_batch_size
+    raise ValueError(
+        f"A step takes {arguments.images_per_step} images, and there are {len(train)} to train on: give "
+        f"--per_device_train_batch_size {max(len(train) // batches, 1)}, or more images."
+    )
+
+
+def _average(decay: float, averaged: list[torch.Tensor], trained: list[torch.Tensor], num_averaged: torch.Tensor):
+    # The first weights, which are random, are forgotten sooner than the decay alone would.
+    step = float(num_averaged)
+    weight = 1 - min(decay, (1 + step) / (10 + step))
+    torch._foreach_lerp_(averaged, trained, weight)
+
+
+def _is_full_disk(error: BaseException) -> bool:
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+
+
+def _how_to_resume(checkpoint: Path) -> str:
+    flags, skip = [], False
+    for flag in sys.argv:
+        if not skip and flag != "--resume_from_checkpoint":
+            flags.append(flag)
+        skip = flag == "--resume_from_checkpoint"
+    command = shlex.join(["python", *flags, "--resume_from_checkpoint", str(checkpoint)])
+    return f"Go on with: {command}"
