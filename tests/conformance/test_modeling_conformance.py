@@ -78,7 +78,13 @@ class LensMAEModelTester:
         return self.get_config(), {"pixel_values": pixel_values}
 
 
-PATCH_STEM = {"stem_type": "patch", "pooling": "cls", "use_cls_token": True, "mask_unit_size": 1}
+PATCH_STEM = {
+    "stem_type": "patch",
+    "position_embedding_type": "learned",
+    "pooling": "cls",
+    "use_cls_token": True,
+    "mask_unit_size": 1,
+}
 CONV_STEM = {
     "stem_type": "conv",
     "stem_hidden_size": 8,

@@ -57,6 +57,7 @@ def test_an_unknown_size_is_refused_with_the_known_ones():
         ({"temperature": float("nan")}, "`temperature` must be a finite number above 0, not nan"),
         ({"stem_type": "linear"}, "`stem_type` must be one of .'patch', 'conv'., not 'linear'"),
         ({"stem_type": "conv", "patch_size": 14}, "stride 4, 8 or 16; `patch_size` is 14"),
+        ({"position_embedding_type": "rotary"}, "`position_embedding_type` must be one of"),
         ({"use_cls_token": False}, "`pooling='cls'` needs `use_cls_token=True`"),
         ({"upscale": 5}, "`upscale` must be one of .2, 3, 4., not 5"),
         ({"sr_head": "unet"}, "`sr_head` must be one of"),

@@ -222,6 +222,28 @@ def test_positions_of_another_size_span_the_same_field(config):
     assert torch.equal(positions((8, 12)), positions((8, 12)))
 
 
+def test_learned_positions_start_small_are_trained_and_saved(tmp_path):
+    model = LensMAEForPreTraining(LensMAEConfig(**SMALL, position_embedding_type="learned"))
+    for table in position_tables(model):
+        assert 0.01 < table.std() < 0.03
+    model(torch.rand(2, 1, 32, 32)).loss.backward()
+    assert all(table.grad.abs().sum() > 0 for table in position_tables(model))
+    model.save_pretrained(tmp_path)
+    loaded = LensMAEForPreTraining.from_pretrained(tmp_path)
+    assert all(map(torch.equal, position_tables(loaded), position_tables(model)))
+
+
+def test_learned_positions_of_another_size_are_those_around_them():
+    positions = LensMAEModel(LensMAEConfig(**SMALL, position_embedding_type="learned")).embeddings.position_embeddings
+    rows, columns = torch.meshgrid(torch.arange(4.0), torch.arange(4.0), indexing="ij")
+    with torch.no_grad():
+        positions.table[..., 0], positions.table[..., 1] = rows.flatten(), columns.flatten()
+        other = positions((4, 8)).view(4, 8, -1)
+    # Rows stay what they are; columns lie a quarter on either side of the native ones, away from the edges.
+    torch.testing.assert_close(other[..., 0], rows.repeat_interleave(2, dim=1), rtol=0, atol=1e-5)
+    torch.testing.assert_close(other[0, 2:6, 1], torch.tensor([0.75, 1.25, 1.75, 2.25]), rtol=0, atol=0.1)
+
+
 def test_every_weight_is_finite_after_loading_with_missing_keys(config, tmp_path):
     LensMAEModel(config).save_pretrained(tmp_path)
     for head in HEADS:

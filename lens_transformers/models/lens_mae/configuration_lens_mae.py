@@ -106,6 +106,8 @@ class LensMAEConfig(PreTrainedConfig):
         stem_hidden_size: Width of the convolutional stem's first stage; it doubles whenever the stride does.
         mask_unit_size: Side, in patches, of the square blocks that are masked together. A convolutional stem needs
             blocks larger than one patch to have something to convolve.
+        position_embedding_type: Where the positions of patches come from: `"sincos"`, a fixed table, or `"learned"`,
+            trained from small random numbers as in ViT.
         use_cls_token: Whether a class token precedes the patch tokens.
         pooling: What `pooler_output` is: `"cls"`, the class token; `"mean"`, the mean of the patch tokens;
             `"mean_std_max"`, their mean, standard deviation and maximum side by side, which sees the few pixels that
@@ -168,6 +170,7 @@ class LensMAEConfig(PreTrainedConfig):
     stem_type: str = "patch"
     stem_hidden_size: int = 24
     mask_unit_size: int = 1
+    position_embedding_type: str = "sincos"
     use_cls_token: bool = True
     pooling: str = "cls"
     decoder_num_attention_heads: int = 16
@@ -250,6 +253,7 @@ class LensMAEConfig(PreTrainedConfig):
         """Refuse, in words, a configuration from which no model can be made."""
         for name, allowed in {
             "stem_type": ("patch", "conv"),
+            "position_embedding_type": ("sincos", "learned"),
             "pooling": ("cls", "mean", "mean_std_max"),
             "frozen_part": (None, "patch_embeddings", "encoder"),
             "upscale": (2, 3, 4),

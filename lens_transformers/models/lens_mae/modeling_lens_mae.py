@@ -15,7 +15,7 @@
 
 The masked autoencoder is that of He et al. 2022 (arXiv:2111.06377) and, with the default configuration, the network of
 transformers' ViTMAE. What differs: only visible blocks are embedded at all, so that a convolutional stem can be masked
-without a leak; any image size is taken; positions are fixed; images have any number of bands.
+without a leak; any image size is taken; fixed positions stay fixed; images have any number of bands.
 """
 
 import filecmp
@@ -47,7 +47,7 @@ from .configuration_lens_mae import LensMAEConfig
 # The sizes `tiny` and `small` take the paths of the convolutional stem, without class token, with pooled statistics;
 # `base`, `large` and converted ViT-MAE checkpoints those of the linear stem with a class token. Loss, head and
 # freezing are choices of whoever trains. CODEPATH notes would repeat this at each branch:
-# trf-ignore: TRF041 stem_type, use_cls_token, pooling, norm_pix_loss, frozen_part
+# trf-ignore: TRF041 stem_type, position_embedding_type, use_cls_token, pooling, norm_pix_loss, frozen_part
 # trf-ignore: TRF041 sr_head, sr_skip, sr_loss, sr_encoder_stretch
 
 
@@ -224,6 +224,26 @@ class LensMAEPositions(nn.Module):
         return self.compute(grid_size, device=self.table.device).to(self.table.dtype)
 
 
+class LensMAELearnedPositions(nn.Module):
+    """Trained positions of patches, for the grid of the configuration and, interpolated in 2-D, for any other."""
+
+    def __init__(self, config: LensMAEConfig):
+        super().__init__()
+        height, width = config.image_height_width
+        self.grid_size = (-(-height // config.patch_size), -(-width // config.patch_size))
+        self.table = nn.Parameter(torch.zeros(1, self.grid_size[0] * self.grid_size[1], config.hidden_size))
+
+    def forward(self, grid_size: tuple[int, int]) -> torch.Tensor:
+        if grid_size == self.grid_size:
+            return self.table
+        table = self.table.unflatten(1, self.grid_size).permute(0, 3, 1, 2)
+        table = nn.functional.interpolate(table, size=grid_size, mode="bicubic", align_corners=False)
+        return table.flatten(2).transpose(1, 2)
+
+
+_POSITIONS: dict[str, type[nn.Module]] = {"sincos": LensMAEPositions, "learned": LensMAELearnedPositions}
+
+
 class LensMAEPatchProjection(nn.Linear):
     """The linear map of the patches; a class of its own for its initialisation."""
 
@@ -293,7 +313,7 @@ class LensMAEEmbeddings(nn.Module):
         super().__init__()
         self.config = config
         self.patch_embeddings = LensMAEConvStem(config) if config.stem_type == "conv" else LensMAELinearStem(config)
-        self.position_embeddings = LensMAEPositions(config)
+        self.position_embeddings = _POSITIONS[config.position_embedding_type](config)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, config.hidden_size)) if config.use_cls_token else None
 
     def forward(
@@ -482,7 +502,7 @@ class LensMAEDecoder(nn.Module):
         self.patch_size = config.patch_size
         self.decoder_embed = nn.Linear(config.hidden_size, config.decoder_hidden_size)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, config.decoder_hidden_size))
-        self.position_embeddings = LensMAEPositions(decoder_config)
+        self.position_embeddings = _POSITIONS[config.position_embedding_type](decoder_config)
         self.decoder_layers = nn.ModuleList(
             [LensMAELayer(decoder_config) for _ in range(config.decoder_num_hidden_layers)]
         )
@@ -641,6 +661,8 @@ class LensMAEPreTrainedModel(PreTrainedModel):
         super()._init_weights(module)
         if isinstance(module, LensMAEPositions):
             init.copy_(module.table, module.compute(module.grid_size))
+        elif isinstance(module, LensMAELearnedPositions):
+            init.trunc_normal_(module.table, std=self.config.initializer_range)
         elif isinstance(module, LensMAEEmbeddings) and module.cls_token is not None:
             init.normal_(module.cls_token, std=self.config.initializer_range)
         elif isinstance(module, LensMAEDecoder):
