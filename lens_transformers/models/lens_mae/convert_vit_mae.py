@@ -17,6 +17,7 @@ Run it as `python -m lens_transformers.models.lens_mae.convert_vit_mae facebook/
 """
 
 import argparse
+from typing import Any
 
 import torch
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
@@ -54,9 +55,11 @@ def convert_vit_mae(vit_mae: ViTMAEForPreTraining, num_channels: int | None = No
     model = LensMAEForPreTraining(LensMAEConfig(**{**arguments, "num_channels": num_channels}))
 
     state = {name.replace("vit.", "lens_mae.", 1): value for name, value in vit_mae.state_dict().items()}
-    encoder_table = model.lens_mae.embeddings.position_embeddings.table
-    _check_positions(state.pop("lens_mae.embeddings.position_embeddings"), encoder_table)
-    _check_positions(state.pop("decoder.decoder_pos_embed"), model.decoder.position_embeddings.table)
+    own_positions: list[Any] = [model.lens_mae.embeddings.position_embeddings, model.decoder.position_embeddings]
+    for name, own in zip(
+        ("lens_mae.embeddings.position_embeddings", "decoder.decoder_pos_embed"), own_positions, strict=True
+    ):
+        _check_positions(state.pop(name), own.table)
 
     kernel_name = "lens_mae.embeddings.patch_embeddings.projection.weight"
     kernel = state[kernel_name]
