@@ -128,13 +128,17 @@ def _doubt(value: torch.Tensor, mean: torch.Tensor, normal: torch.Tensor) -> tor
     return doubt.maximum(dark).maximum(mean - _EXPANSION_MEAN)
 
 
-@torch.compiler.disable
 def _settle(counts: torch.Tensor, doubt: torch.Tensor, mean: torch.Tensor, normal: torch.Tensor) -> None:
     """Puts the exact counts where there is a doubt."""
-    places = (doubt < 0).flatten().nonzero()[:, 0]
+    places = _doubtful_places(doubt)
     if len(places):
-        places = pad_to_row(places)
         counts.view(-1)[places] = _exact_counts(mean.flatten()[places], normal.flatten()[places])
+
+
+@torch.compiler.disable
+def _doubtful_places(doubt: torch.Tensor) -> torch.Tensor:
+    """Indices of the doubts, filled up to a row. Their number, which no compiled code can know, is found here."""
+    return pad_to_row((doubt < 0).flatten().nonzero()[:, 0])
 
 
 def _exact_counts(mean: torch.Tensor, normal: torch.Tensor) -> torch.Tensor:
@@ -143,16 +147,12 @@ def _exact_counts(mean: torch.Tensor, normal: torch.Tensor) -> torch.Tensor:
     tail = 0.5 * torch.erfc(normal.abs() * 0.5**0.5).double()
     mean = mean.double()
     level, probability = torch.where(normal > 0, 1 - tail, tail), torch.exp(-mean)
-    # What follows is adding and multiplying, which rounds alike wherever in an array a value stands.
-    counts, cumulative = torch.zeros_like(normal), probability
-    left = still = torch.nonzero(probability < level)[:, 0]
+    counts, cumulative = torch.zeros_like(normal), probability.clone()
     for count in range(1, _LARGEST_SMALL_COUNT):
-        if not len(left):
+        short = cumulative < level
+        # Compiled, all the steps are one pass over the array, which no step can leave.
+        if not torch.compiler.is_compiling() and not short.any():
             break
-        counts[left] = count
-        mean, level = mean[still], level[still]
-        probability = probability[still] * mean / count
-        cumulative = cumulative[still] + probability
-        still = torch.nonzero(cumulative < level)[:, 0]
-        left = left[still]
+        counts += short
+        cumulative += probability.mul_(mean).div_(count)
     return counts

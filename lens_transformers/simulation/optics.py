@@ -84,15 +84,17 @@ def observe(scene: torch.Tensor, optics: Optics) -> torch.Tensor:
     num_pixels, num_fine = response.shape
     images = scene.new_zeros(len(scene), padded_length(num_pixels))
     half = scene.new_empty(num_pixels, num_fine)
+    # Along one axis and then the other, in bands: far from its diagonal the response is 0.
+    along_y = [(near, response[rows, near], half[rows]) for rows, near in optics.bands]
+    along_x = [(rows, half[:, near], response[rows, near].T) for rows, near in optics.bands]
     # One by one: a product over the whole batch may choose its kernel, and so its rounding, by the batch's size.
     for fine, image in zip(crop(scene, num_fine), crop(images, num_pixels), strict=True):
         if optics.fine_kernel is not None:
             fine = _blur(fine, optics.fine_kernel)
-        # Along one axis and then the other, in bands: far from its diagonal the response is 0.
-        for rows, near in optics.bands:
-            torch.mm(response[rows, near], fine[near], out=half[rows])
-        for rows, near in optics.bands:
-            torch.mm(half[:, near], response[rows, near].T, out=image[:, rows])
+        for near, weights, out in along_y:
+            torch.mm(weights, fine[near], out=out)
+        for rows, part, weights in along_x:
+            torch.mm(part, weights, out=image[:, rows])
         if optics.pixel_kernel is not None:
             image.copy_(_blur(image, optics.pixel_kernel))
     return images
