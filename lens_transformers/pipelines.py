@@ -1,8 +1,8 @@
 """One call from images to flux, probabilities or embeddings, with any LensMAE checkpoint.
 
-transformers' own pipelines read every image as an 8-bit RGB picture, and have none for super-resolution. These take
-flux and give flux: files, arrays or data sets of any size go in, batch by batch, and arrays in the order of the images
-come out.
+transformers' own pipelines make 8-bit RGB of whatever is no array, do not calibrate, and have none for
+super-resolution. These take flux and give flux: files, arrays or data sets of any size go in, batch by batch, and
+arrays in the order of the images come out.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,12 +13,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 from tqdm.auto import tqdm
 from transformers import AutoImageProcessor, PreTrainedModel
 
-from .data.folders import files_in
+from .data import load_lensing_dataset
+from .data.fits import FITS_SUFFIXES, FitsLayout, FitsReader
+from .data.folders import files_in, suffix_of
 from .data.npy import read_lens_npy
+from .data.pictures import PICTURE_SUFFIXES, read_picture
+from .data.reading import Item
+from .evaluation.calibration import fit_temperature
 from .models.lens_mae import (
     LensMAEForClassification,
     LensMAEForSuperResolution,
@@ -102,9 +106,11 @@ class Classification:
 class LensPipeline:
     """What all of them share: images in, batch by batch through the network.
 
-    Images are arrays or tensors `(height, width)` or `(bands, height, width)`, paths of `.npy` files, folders or
-    patterns of them, any list of these, a batch `(images, bands, height, width)`, or a `datasets.Dataset` with a
-    column `image`. Pixels are flux, as the checkpoint was trained on. All images must have one size.
+    Images are arrays or tensors `(height, width)` or `(bands, height, width)`, a batch
+    `(images, bands, height, width)`, a `datasets.Dataset` with a column `image`, `.npy`, FITS or picture files,
+    patterns such as `"night/*.fits"`, anything else that `load_lensing_dataset` knows, all splits of it, or a list of
+    any of these. Files of a pattern and `.npy` files of a folder come in the order of their names, others in that of
+    `load_lensing_dataset`. Pixels are flux, as the checkpoint was trained on. All images must have one size.
 
     Args:
         model: The network.
@@ -135,7 +141,7 @@ class LensPipeline:
     def _outputs(self, images: Any, progress: bool) -> Iterator[tuple[Any, Any]]:
         """Inputs and outputs of the network, a batch at a time."""
         bar = tqdm(disable=not progress, unit="image")
-        arrays: Iterator[Any] = _arrays(images)
+        arrays: Iterator[Any] = _arrays(images, self.image_processor.nan_fill)
         while batch := list(islice(arrays, self.batch_size)):
             inputs = self.image_processor(batch, return_tensors="pt")
             pixel_values = inputs.pixel_values.to(self.model.device, self.model.dtype)
@@ -147,16 +153,15 @@ class LensPipeline:
 
 
 class LensClassification(LensPipeline):
-    """Images → probabilities of the kinds of dark-matter substructure, calibrated if `calibrate` was called."""
+    """Images → probabilities of the kinds of dark-matter substructure, calibrated by `model.config.temperature`."""
 
     model_class = LensMAEForClassification
-    temperature: float = 1.0
 
     def __call__(self, images: Any, *, progress: bool = False) -> Classification:
         """Classifies images, of any kind that `LensPipeline` lists."""
         logits = self._logits(images, progress)
         names = tuple(self.model.config.id2label[index] for index in range(self.model.config.num_labels))
-        return Classification((logits / self.temperature).softmax(dim=1).numpy(), names)
+        return Classification((logits / self.model.config.temperature).softmax(dim=1).numpy(), names)
 
     def calibrate(self, images: Any, labels: Iterable[int], *, progress: bool = False) -> "LensClassification":
         """Fits a temperature (Guo et al. 2017, arXiv:1706.04599) to images that the network was not trained on.
@@ -167,22 +172,12 @@ class LensClassification(LensPipeline):
             progress: Whether to show a progress bar.
 
         Returns:
-            This pipeline, whose probabilities are calibrated from now on; `temperature` is what was fitted.
+            This pipeline. What was fitted is noted in `model.config.temperature`, with which the model is saved.
 
         Raises:
             ValueError: If there is not one label an image, or a label is no class.
         """
-        logits = self._logits(images, progress)
-        targets = torch.as_tensor(list(labels))
-        num_classes = logits.shape[1]
-        if targets.shape != logits.shape[:1]:
-            raise ValueError(f"There are {len(targets)} labels for {len(logits)} images: give one an image.")
-        if targets.is_floating_point() or not bool(((targets >= 0) & (targets < num_classes)).all()):
-            raise ValueError(f"Labels must be class ids from 0 to {num_classes - 1}, got {targets.tolist()[:10]}.")
-        # The loss has one minimum in log T; a fine grid finds it without a step size to choose.
-        temperatures = torch.logspace(-2, 2, 2001)
-        losses = torch.stack([F.cross_entropy(logits / temperature, targets) for temperature in temperatures])
-        self.temperature = float(temperatures[losses.argmin()])
+        self.model.config.temperature = fit_temperature(self._logits(images, progress), list(labels))
         return self
 
     def _logits(self, images: Any, progress: bool) -> torch.Tensor:
@@ -231,34 +226,29 @@ _TASKS: dict[str, type[LensPipeline]] = {
     "image-feature-extraction": LensEmbedding,
 }
 
+# Files of one image each.
+_FILE_SUFFIXES = (".npy", *FITS_SUFFIXES, *PICTURE_SUFFIXES)
 
-def _arrays(images: Any) -> Iterator[np.ndarray | torch.Tensor]:
+
+def _arrays(images: Any, nan_fill: float | None) -> Iterator[np.ndarray | torch.Tensor]:
     """Images one by one, whatever holds them.
 
     Raises:
-        FileNotFoundError: If a path is not there, or a folder or a pattern has no `.npy` files.
+        FileNotFoundError: If a path is not there, or a pattern fits no file.
         TypeError: If something is neither an image nor holds images.
         ValueError: If there are none.
     """
     found = False
-    for image in _walk(images):
+    for image in _walk(images, nan_fill):
         found = True
         yield image
     if not found:
         raise ValueError("There are no images: the list or data set is empty.")
 
 
-def _read(path: Path) -> np.ndarray:
-    try:
-        return read_lens_npy(str(path))[0]
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-
-
-def _walk(images: Any) -> Iterator[np.ndarray | torch.Tensor]:
+def _walk(images: Any, nan_fill: float | None) -> Iterator[np.ndarray | torch.Tensor]:
     if isinstance(images, str | Path):
-        for path in _paths(images):
-            yield _read(path)
+        yield from _read(images, nan_fill)
     elif isinstance(images, np.ndarray | torch.Tensor):
         if images.ndim == 4:
             yield from images
@@ -276,24 +266,44 @@ def _walk(images: Any) -> Iterator[np.ndarray | torch.Tensor]:
             yield row["image"]
     elif isinstance(images, Iterable) and not isinstance(images, dict):
         for image in images:
-            yield from _walk(image)
+            yield from _walk(image, nan_fill)
     else:
         raise TypeError(
-            "Images are arrays, tensors, paths of .npy files, lists of these, or a data set; not "
+            "Images are arrays, tensors, paths of files or folders, lists of these, or a data set; not "
             f"{type(images).__name__}."
         )
 
 
-def _paths(name: str | Path) -> list[Path]:
-    path = Path(name)
+def _read(source: str | Path, nan_fill: float | None) -> Iterator[np.ndarray]:
+    """Images of a file, a pattern of files, or whatever else the data room loads."""
+    path = Path(source)
+    files: list[Path] = []
     if path.is_dir():
-        paths = [Path(file) for file in files_in(path, (".npy",))]
-    elif path.is_file():
-        paths = [path]
-    else:
-        paths = sorted(path.parent.glob(path.name)) if "*" in path.name else []
-    if not paths:
-        raise FileNotFoundError(f"{name}: there is no such file, folder of .npy files or pattern that fits one.")
-    if wrong := [path for path in paths if path.suffix.lower() != ".npy"]:
-        raise ValueError(f"{wrong[0]}: images are read from .npy files; load others yourself and pass the array.")
-    return paths
+        files = [Path(file) for file in files_in(path, (".npy",))]
+    elif "*" in path.name:
+        files = sorted(path.parent.glob(path.name))
+        if not files:
+            raise FileNotFoundError(f"{source}: no file fits this pattern.")
+    elif suffix_of(path.name) in _FILE_SUFFIXES:
+        files = [path]
+    for file in files:
+        yield _read_file(file)
+    if not files:
+        for row in load_lensing_dataset(source, split="all", task="pretraining", nan_fill=nan_fill):
+            yield row["image"]
+
+
+def _read_file(path: Path) -> np.ndarray:
+    suffix = suffix_of(path.name)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file.")
+    try:
+        if suffix == ".npy":
+            return read_lens_npy(str(path))[0]
+        if suffix in FITS_SUFFIXES:
+            return FitsReader(FitsLayout())(Item((str(path),)))["image"]
+        if suffix in PICTURE_SUFFIXES:
+            return read_picture(str(path))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    raise ValueError(f"{path}: one image is read from {', '.join(_FILE_SUFFIXES)}.")

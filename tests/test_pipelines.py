@@ -1,7 +1,10 @@
+import h5py
 import numpy as np
 import pytest
 import torch
+from astropy.io import fits
 from datasets import Dataset
+from PIL import Image
 
 import lens_transformers
 from lens_transformers import (
@@ -71,25 +74,75 @@ def test_every_way_to_give_images_gives_the_same(classify, tmp_path):
     np.testing.assert_allclose(classify(tmp_path / "lens_3.npy").probabilities, expected[3:4], rtol=1e-5)
 
 
+def test_whatever_the_data_room_reads_is_taken(classify, tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    for name in ("fits", "classes/no_sub", "classes/axion"):
+        (tmp_path / name).mkdir(parents=True)
+    for index, image in enumerate(IMAGES):
+        fits.writeto(tmp_path / f"fits/lens_{index}.fits", image[0])
+        Image.fromarray(image[0]).save(tmp_path / f"lens_{index}.tif")
+        # By class: the order of the data room.
+        np.save(tmp_path / "classes" / ("no_sub" if index < 3 else "axion") / f"{index}.npy", image[0])
+    with h5py.File(tmp_path / "lenses.h5", "w") as file:
+        file["image"] = IMAGES
+    Dataset.from_dict({"image": list(IMAGES)}, features=lens_features((1, 32, 32), label=False)).to_parquet(
+        tmp_path / "table" / "data" / "test-00000-of-00001.parquet"
+    )
+    expected = classify(IMAGES).probabilities
+    for source in ("fits", "fits/*.fits", "lens_*.tif", "classes", "lenses.h5", "table"):
+        np.testing.assert_array_equal(classify(tmp_path / source).probabilities, expected, err_msg=source)
+    for file in ("fits/lens_3.fits", "lens_3.tif"):
+        np.testing.assert_allclose(classify(str(tmp_path / file)).probabilities, expected[3:4], rtol=1e-5)
+
+
+def test_bad_pixels_of_files_are_filled_as_the_checkpoint_does(checkpoint, classify, tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    (tmp_path / "night").mkdir()
+    image = IMAGES[0, 0].copy()
+    image[5, 5] = np.nan
+    fits.writeto(tmp_path / "night/lens.fits", image)
+    filling = pipeline("classification", classify.model, LensMAEImageProcessor(nan_fill=0.25), device="cpu")
+    image[5, 5] = 0.25
+    for source in ("night", "night/lens.fits"):
+        np.testing.assert_array_equal(
+            filling(tmp_path / source).probabilities, classify(image).probabilities, err_msg=source
+        )
+        with pytest.raises(ValueError, match="NaN"):
+            classify(tmp_path / source)
+
+
 def test_the_size_of_the_batches_changes_nothing(checkpoint, classify):
     small = pipeline("image-classification", str(checkpoint), batch_size=2, device="cpu")
     np.testing.assert_allclose(small(IMAGES).probabilities, classify(IMAGES).probabilities, rtol=1e-5)
 
 
-def test_calibration_finds_the_temperature_of_overconfident_logits(checkpoint, monkeypatch):
+def test_a_checkpoint_brings_its_temperature(checkpoint, tmp_path):
+    model = LensMAEForClassification.from_pretrained(checkpoint)
+    model.config.temperature = 0.01
+    model.save_pretrained(tmp_path)
+    with torch.no_grad():
+        logits = model.eval()(LensMAEImageProcessor()(IMAGES, return_tensors="pt").pixel_values).logits
+    probabilities = pipeline("classification", tmp_path, LensMAEImageProcessor(), device="cpu")(IMAGES).probabilities
+    np.testing.assert_allclose(probabilities, (logits / 0.01).softmax(1).numpy(), rtol=1e-4, atol=1e-6)
+
+
+def test_calibration_finds_the_temperature_of_overconfident_logits_and_keeps_it(checkpoint, monkeypatch, tmp_path):
     calibrated = pipeline("classification", checkpoint, device="cpu")
     generator = torch.Generator().manual_seed(0)
     honest = torch.randn(4000, 3, generator=generator)
     labels = torch.multinomial(honest.softmax(1), 1, generator=generator)[:, 0]
     monkeypatch.setattr(calibrated, "_logits", lambda images, progress: 4.0 * honest)
-    assert calibrated.calibrate(None, labels.tolist()).temperature == pytest.approx(4.0, rel=0.1)
+    temperature = calibrated.calibrate(None, labels.tolist()).model.config.temperature
+    assert temperature == pytest.approx(4.0, rel=0.1)
     np.testing.assert_allclose(calibrated(None).probabilities, honest.softmax(1), atol=0.03)
+    calibrated.model.save_pretrained(tmp_path)
+    assert LensMAEConfig.from_pretrained(tmp_path).temperature == temperature
 
 
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ([0, 1], "2 labels for 5 images"),
+        ([0, 1], r"shape \(2,\) for 5 images"),
         ([0, 1, 2, 3, 0], "class ids from 0 to 2"),
         ([0.5] * 5, "class ids from 0 to 2"),
     ],
@@ -141,9 +194,16 @@ def test_what_cannot_be_used_is_refused_in_words(checkpoint, classify, tmp_path)
         classify(np.zeros(3))
     with pytest.raises(TypeError, match="not int"):
         classify([3])
+    with pytest.raises(FileNotFoundError, match=r"lens_\*.npy: no file fits this pattern"):
+        classify(tmp_path / "lens_*.npy")
     (tmp_path / "lens.fits").touch()
-    with pytest.raises(ValueError, match=r"lens.fits: images are read from .npy files"):
+    with pytest.raises(ValueError, match=r"lens.fits: "):
         classify(tmp_path / "lens.fits")
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(ValueError, match=r"notes.txt: one image is read from .npy, .fits"):
+        classify(tmp_path / "*.txt")
+    with pytest.raises(NotADirectoryError, match="give the folder that holds the images"):
+        classify(tmp_path / "notes.txt")
     with pytest.raises(ValueError, match="needs a column 'image'; this has label"):
         classify(Dataset.from_dict({"label": [1]}))
 

@@ -22,11 +22,11 @@ from .generated import (
 )
 from .results import (
     NOT_MEASURED,
-    accuracy_interval,
     best_value,
     dataset_name,
     fact_label,
     format_fact,
+    format_interval,
     format_metric,
     in_words,
     is_measured,
@@ -43,11 +43,30 @@ PIPELINE_TAGS = {
     "super_resolution": "image-to-image",
 }
 
+FIGURE_CAPTIONS = {
+    "confusion": "Confusion matrix: of the images of each true class, a row, how many were taken for which.",
+    "reconstructions": "Images, what the network was shown of them, what it painted, and the difference.",
+    "roc": "ROC curves, each class against the rest.",
+    "super_resolution": "Low resolution, bicubic, network and target, with the residuals of both.",
+    "training_curves": "Loss and learning rate over the training.",
+}
+
+# Facts of the training that stand under "Compute".
+COMPUTE_FACTS = ("device", "images_seen", "train_runtime_s")
+
 # Metadata that a run measures; all others are the person's who edits them.
 MEASURED = ("pipeline_tag", "metrics", "model_name", "eval_results")
 
 # Name of a metric on the Hub → the word by which our metrics' keys tell it.
-HUB_METRICS = {"accuracy": "accuracy", "roc_auc": "auc", "f1": "f1", "psnr": "psnr", "ssim": "ssim", "mse": "mse"}
+HUB_METRICS = {
+    "accuracy": "accuracy",
+    "roc_auc": "auc",
+    "f1": "f1",
+    "brier_score": "brier",
+    "psnr": "psnr",
+    "ssim": "ssim",
+    "mse": "mse",
+}
 
 
 def write_model_card(folder: str | Path, repo_id: str | None = None) -> Path:
@@ -128,12 +147,18 @@ def _card_data(results: dict[str, Any], model_name: str) -> ModelCardData:
     measured = [metric for metric in columns if is_measured(own[metric])]
     words = {word for metric in measured for word in metric.split("_")}
     preset = results["data"].get("preset")
+    is_lens_mae = results["model"].get("architecture", "lens_mae") == "lens_mae"
     dataset = _hub_name(results["data"].get("source"))
     return ModelCardData(
         license="apache-2.0",
         library_name="transformers",
         pipeline_tag=PIPELINE_TAGS[results["task"]],
-        tags=["lens_mae", "strong-gravitational-lensing", "astronomy", "dark-matter", "masked-autoencoder"],
+        tags=[
+            *(["lens_mae", "masked-autoencoder"] if is_lens_mae else []),
+            "strong-gravitational-lensing",
+            "astronomy",
+            "dark-matter",
+        ],
         base_model=_hub_name(results["model"].get("base_model")),
         datasets=[dataset] if dataset else None,
         metrics=[name for name, word in HUB_METRICS.items() if word in words] or None,
@@ -185,7 +210,11 @@ def _render(folder: Path, results: dict[str, Any], checkpoint: str, model_name: 
         dataset=dataset_name(results),
         preset=str(results["data"].get("preset") or ""),
         training=results["training"],
-        recipe=[(fact_label(key), format_fact(key, value)) for key, value in results["training"].items()],
+        recipe=[
+            (fact_label(key), format_fact(key, value))
+            for key, value in results["training"].items()
+            if key not in COMPUTE_FACTS
+        ],
         versions=results["versions"],
         config=config,
         num_channels=config.get("num_channels", 1),
@@ -194,9 +223,14 @@ def _render(folder: Path, results: dict[str, Any], checkpoint: str, model_name: 
         upscale=config.get("upscale", 2),
         table=_table(results["rows"]),
         verdict=verdict(results),
-        interval=accuracy_interval(results),
-        calibration_error=format_metric("ece", results["rows"][0].get("ece")),
-        figures=[(f"figures/{path.name}", in_words(path.stem)) for path in sorted((folder / "figures").glob("*.png"))],
+        has_intervals=any(format_interval(metric, row) for row in results["rows"] for metric in row),
+        ece=format_metric("ece", results["rows"][0].get("ece")),
+        ece_calibrated=format_metric("ece", results["rows"][0].get("ece_calibrated")),
+        temperature=format_metric("temperature", results.get("temperature")),
+        figures=[
+            (f"figures/{path.name}", FIGURE_CAPTIONS.get(path.stem, f"{in_words(path.stem)}."))
+            for path in sorted((folder / "figures").glob("*.png"))
+        ],
         not_measured=NOT_MEASURED,
     )
 
@@ -215,18 +249,22 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
-    """Results as a Markdown table, the checkpoint first, the best number of each column bold."""
-    metrics = metric_columns(rows)
-    lines = [["", "split", *map(metric_label, metrics)], [":--", ":--", *["--:"] * len(metrics)]]
-    for index, row in enumerate(rows):
-        name = f"**{cell(row['name'])}** (this checkpoint)" if index == 0 else cell(row["name"])
+    """Results as a Markdown table, the checkpoint in the first column, the best number of each line bold."""
+    names = [f"**{cell(rows[0]['name'])}** (this checkpoint)", *(cell(row["name"]) for row in rows[1:])]
+    lines = [
+        ["", *names],
+        [":--", *["--:"] * len(rows)],
+        ["split", *(cell(row.get("split") or NOT_MEASURED) for row in rows)],
+    ]
+    for metric in metric_columns(rows):
         numbers = []
-        for metric in metrics:
+        for row in rows:
             number = format_metric(metric, row.get(metric))
             rivals = [other for other in rows if other.get("split") == row.get("split")]
             is_best = is_measured(row.get(metric)) and row[metric] == best_value(metric, rivals)
-            numbers.append(f"**{number}**" if is_best else number)
-        lines.append([name, cell(row.get("split") or NOT_MEASURED), *numbers])
+            interval = format_interval(metric, row)
+            numbers.append((f"**{number}**" if is_best else number) + (f"<br>({interval})" if interval else ""))
+        lines.append([metric_label(metric), *numbers])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

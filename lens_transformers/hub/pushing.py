@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, RepositoryNotFoundError
-from huggingface_hub.utils import get_session, validate_repo_id
+from huggingface_hub.utils import get_session, parse_ratelimit_headers, validate_repo_id
 
 from .card import merge_model_card
 from .checking import TOKEN, check
@@ -249,8 +249,14 @@ def _seconds_to_wait(error: Exception, attempt: int) -> float | None:
         return None
     if attempt == MAX_ATTEMPTS or not (status in TRANSIENT_STATUS or (status is None and _silence(error))):
         return None
-    asked = response.headers.get("Retry-After", "") if response is not None else ""
-    wait = float(asked) if asked.isdigit() else 2.0 ** (attempt - 1)
+    wait = 2.0 ** (attempt - 1)
+    if response is not None:
+        asked = response.headers.get("Retry-After", "")
+        limit = parse_ratelimit_headers(response.headers)
+        if asked.isdigit():
+            wait = float(asked)
+        elif status == 429 and limit is not None:
+            wait = float(limit.reset_in_seconds)
     return wait if wait <= MAX_WAIT_S else None
 
 

@@ -17,6 +17,7 @@ HEADLINE_METRICS = {
 NOT_MEASURED = "not measured"
 
 _ACRONYMS = {"auc", "ece", "f1", "mae", "mse", "psnr", "rmse", "roc", "ssim"}
+_LABELS = {"brier": "Brier score", "num_images": "test images", "num_train": "training images"}
 _LOWER_IS_BETTER = {"brier", "ece", "error", "loss", "mae", "mse", "rmse"}
 _HIGHER_IS_BETTER = {"accuracy", "auc", "f1", "precision", "psnr", "recall", "ssim"}
 
@@ -67,8 +68,8 @@ def without_paths(value: Any) -> Any:
 
 def metric_columns(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Keys of `rows` that hold numbers, or would if they had been measured, in order of appearance."""
-    keys = {key: None for row in rows for key in row if key not in ("name", "split")}
-    return [key for key in keys if any(key in row and (row[key] is None or _is_number(row[key])) for row in rows)]
+    keys = {key: None for row in rows for key in row if key not in ("name", "split", "intervals")}
+    return [key for key in keys if all(row.get(key) is None or _is_number(row[key]) for row in rows)]
 
 
 def is_measured(value: Any) -> bool:
@@ -98,7 +99,9 @@ def verdict(results: dict[str, Any]) -> str | None:
     own, *others = results["rows"]
     best = _best(metric)
     baselines = [row for row in others if is_measured(row.get(metric)) and row.get("split") == own.get("split")]
+    interval = format_interval(metric, own)
     sentence = f"{metric_label(metric, unit=False)}: {_with_unit(metric, own[metric])}"
+    sentence += f" (95% interval {interval})" if interval else ""
     if not baselines or best is None:
         return f"{sentence}; no baseline was measured beside it."
     rival = best(baselines, key=lambda row: row[metric])
@@ -114,23 +117,19 @@ def in_words(key: str) -> str:
     return " ".join(word.upper() if word in _ACRONYMS else word for word in key.split("_"))
 
 
-def accuracy_interval(results: dict[str, Any]) -> tuple[float, float] | None:
-    """The 95% interval of the checkpoint's accuracy that the number of its test images leaves (Wilson 1927).
-
-    `None` if accuracy or the number of images is not measured.
-    """
-    accuracy, num_images = results["rows"][0].get("accuracy"), results["data"].get("num_test")
-    if not is_measured(accuracy) or not is_measured(num_images) or num_images < 1:
-        return None
-    z = 1.959964
-    centre = (accuracy + z**2 / (2 * num_images)) / (1 + z**2 / num_images)
-    half = z / (1 + z**2 / num_images) * math.sqrt(accuracy * (1 - accuracy) / num_images + z**2 / (4 * num_images**2))
-    return centre - half, centre + half
+def format_interval(metric: str, row: dict[str, Any]) -> str:
+    """The interval of a row's metric, of its `intervals`, in words: `0.864 to 0.897`; empty if there is none."""
+    intervals = row.get("intervals")
+    ends = intervals.get(metric) if isinstance(intervals, dict) else None
+    if not isinstance(ends, list) or len(ends) != 2 or not all(map(is_measured, ends)):
+        return ""
+    return " to ".join(format_metric(metric, end) for end in ends)
 
 
 def metric_label(metric: str, unit: bool = True) -> str:
     """A metric's key in words: `auc_macro` → `AUC macro`, with its unit if it has one: `PSNR [dB]`."""
-    return f"{in_words(metric)} [dB]" if unit and metric.startswith("psnr") else in_words(metric)
+    words = _LABELS.get(metric) or in_words(metric)
+    return f"{words} [dB]" if unit and metric.startswith("psnr") else words
 
 
 def format_metric(metric: str, value: Any) -> str:

@@ -4,7 +4,6 @@ import re
 import pytest
 import yaml
 from huggingface_hub import ModelCard
-from scipy.stats import binomtest
 
 import lens_transformers
 from lens_transformers.hub import read_results, write_model_card
@@ -110,21 +109,40 @@ def test_the_hub_finds_the_metadata_valid(tmp_path, hub, task):
         card.validate()
 
 
-def test_an_accuracy_has_its_interval(tmp_path):
-    card = write_model_card(make_run(tmp_path / "lens")).read_text()
-    interval = binomtest(1322, 1500).proportion_ci(method="wilson")
-    assert f"95% interval of this checkpoint's accuracy is {interval.low:.4f} to {interval.high:.4f} (Wilson)" in card
-    card = write_model_card(make_run(tmp_path / "few", data={"source": "x"})).read_text()
-    assert "(Wilson)" not in card
+def test_every_number_has_its_interval(tmp_path):
+    own, baseline = ROWS["classification"]
+    intervals = {"accuracy": [0.8644, 0.8972], "auc_macro": [float("nan"), 1.0], "ece": [0.01, 0.02]}
+    card = write_model_card(make_run(tmp_path / "lens", rows=[own | {"intervals": intervals}, baseline])).read_text()
+    assert "| accuracy | 0.8813<br>(0.8644 to 0.8972) | **0.9600** |" in card
+    assert "| AUC macro | 0.9400 | **0.9950** |" in card
+    assert "accuracy: 0.8813 (95% interval 0.8644 to 0.8972), worse than the best baseline" in card
+    assert "In brackets are 95% intervals" in card and "Intervals are not measured" not in card
+    card = write_model_card(make_run(tmp_path / "without")).read_text()
+    assert "Intervals are not measured." in card and "In brackets" not in card
 
 
-def test_the_calibration_error_is_that_of_the_results(tmp_path):
-    assert (
-        "Expected calibration error, 15 bins: not measured." in write_model_card(make_run(tmp_path / "a")).read_text()
-    )
-    rows = [ROWS["classification"][0] | {"ece": 0.0312}]
-    card = write_model_card(make_run(tmp_path / "b", rows=rows)).read_text()
-    assert "Expected calibration error, 15 bins: 0.0312." in card
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"intervals": None},
+        {"intervals": [0.1, 0.2]},
+        {"intervals": {"accuracy": 0.5, "auc_macro": [0.1], "other": [0, 1]}},
+        {"confusion_matrix": [[1, 2], [3, 4]], "curve": {"x": [1.0]}, "file": "a|b", "is_best": True},
+    ],
+)
+def test_what_is_no_number_breaks_no_card(tmp_path, odd):
+    plain = write_model_card(make_run(tmp_path / "plain"), "org/lens").read_text()
+    rows = [row | odd for row in ROWS["classification"]]
+    assert write_model_card(make_run(tmp_path / "odd", rows=rows), "org/lens").read_text() == plain
+
+
+def test_calibration_is_that_of_the_results(tmp_path):
+    card = write_model_card(make_run(tmp_path / "a")).read_text()
+    assert "of confidence: not measured as the network" in card and "tested on: not measured." in card
+    rows = [ROWS["classification"][0] | {"ece": 0.0312, "ece_calibrated": 0.0105}]
+    card = write_model_card(make_run(tmp_path / "b", rows=rows, temperature=1.37)).read_text()
+    assert "of confidence: 0.0312 as the network gives its probabilities, 0.0105 at" in card
+    assert "tested on: 1.3700." in card
 
 
 def test_a_data_set_on_the_hub_is_linked_and_a_local_folder_is_not(tmp_path):
@@ -149,11 +167,28 @@ def test_a_card_of_several_bands_feeds_several_bands(tmp_path):
     assert names["image"].shape == (3, 48, 64)
 
 
+def test_figures_of_the_run_stand_in_the_card_by_relative_names(tmp_path):
+    folder = make_run(tmp_path / "lens")
+    (folder / "figures").mkdir()
+    for name in ("roc.png", "a_new_one.png", "notes.txt"):
+        (folder / "figures" / name).touch()
+    card = write_model_card(folder).read_text()
+    assert "![a new one.](figures/a_new_one.png)\n\n*a new one.*" in card
+    assert "![ROC curves, each class against the rest.](figures/roc.png)" in card
+    assert card.count("](figures/") == 2
+
+
+def test_another_architecture_is_not_passed_off_as_ours(tmp_path):
+    model = {"architecture": "resnet", "parameters": 900000}
+    card = write_model_card(make_run(tmp_path / "lens", model=model))
+    assert "lens_mae" not in ModelCard.load(card).data.tags
+    assert "logits.softmax" in code_block(card.read_text())
+
+
 def test_a_missing_number_prints_as_not_measured(tmp_path):
     folder = make_run(tmp_path / "lens", training={"max_steps": 400})
     card = write_model_card(folder).read_text()
-    table = [line for line in card.splitlines() if line.startswith("| **LensMAE**")]
-    assert table == ["| **LensMAE** (this checkpoint) | test | 0.8813 | 0.9400 | not measured |"]
+    assert [line for line in card.splitlines() if line.startswith("| ECE")] == ["| ECE | not measured | 0.0200 |"]
     assert "| training time | not measured |" in card
 
 
@@ -174,7 +209,8 @@ def test_a_run_without_any_number_has_no_model_index(tmp_path):
 def test_a_checkpoint_below_its_baseline_is_said_to_be(tmp_path):
     card = write_model_card(make_run(tmp_path / "lens")).read_text()
     assert "accuracy: 0.8813, worse than the best baseline: PCA | arcsinh pixels, 0.9600." in card
-    assert "| PCA \\| arcsinh pixels | test | **0.9600** | **0.9950** | 0.0200 |" in card
+    assert "|  | **LensMAE** (this checkpoint) | PCA \\| arcsinh pixels |" in card
+    assert "| accuracy | 0.8813 | **0.9600** |" in card and "| AUC macro | 0.9400 | **0.9950** |" in card
 
 
 def test_a_lower_error_is_the_better_one(tmp_path):
@@ -184,7 +220,15 @@ def test_a_lower_error_is_the_better_one(tmp_path):
 
 @pytest.mark.parametrize(
     ("preset", "fact"),
-    [("deeplense_model_2", "has a shortcut"), ("lens_default", "cannot be read off"), (None, "is told by the rows")],
+    [
+        ("deeplense_model_1", "Poisson noise twice"),
+        ("deeplense_model_2", "has a shortcut"),
+        ("deeplense_model_3", "has a shortcut"),
+        ("deeplense_model_4", "another main lens and no shear"),
+        ("deeplense_common", "do not carry over"),
+        ("lens_default", "cannot be read off"),
+        (None, "is told by the columns"),
+    ],
 )
 def test_limits_name_what_is_known_of_the_data(tmp_path, preset, fact):
     card = write_model_card(make_run(tmp_path / "lens", data={"source": "lenses", "preset": preset})).read_text()

@@ -182,22 +182,42 @@ result = load("AutoModel")(pixel_values).pooler_output.tolist()
     close(client(program), published[1]["pooled"])
 
 
-def test_our_pipelines_take_a_name_and_a_revision(clients, published):
+@pytest.mark.parametrize(
+    ("name", "arguments", "version"),
+    [(REPO, {"revision": "v2"}, "v2"), (REPO, {"subfolder": "better"}, "v2"), ("org/private", {}, "main")],
+)
+def test_our_pipelines_take_a_name_and_where_to_look_for_it(clients, published, name, arguments, version):
     _, expected = published
     program = """
     import numpy as np
-    classify = lens_transformers.pipeline("classification", model=name, revision="v2", device="cpu")
+    classify = lens_transformers.pipeline("classification", model=name, device="cpu", **arguments)
     result = classify(np.array(images, dtype=np.float32)).probabilities.tolist()
     """
     numbers = clients["with"].ask(
-        f"import lens_transformers\n{textwrap.dedent(program)}", name=REPO, images=expected["images"]
+        f"import lens_transformers\n{textwrap.dedent(program)}",
+        name=name,
+        arguments=arguments,
+        images=expected["images"],
     )
-    close(numbers, torch.tensor(expected["v2"]).softmax(1).tolist())
+    close(numbers, torch.tensor(expected[version]).softmax(1).tolist())
 
 
 def test_a_private_repository_needs_a_token(client):
     with pytest.raises(RuntimeError, match="is not a local folder and is not a valid model identifier"):
         client('load("AutoModelForImageClassification", "org/secret", token=False)')
+
+
+def test_a_checkpoint_of_pickles_is_refused_by_its_own_code_too(client, published, finished_run, tmp_path):
+    hub, _ = published
+    attack = b"cos\nsystem\n(S'touch attacked'\ntR."
+    with client_of(hub, tmp_path):
+        api = HfApi()
+        api.create_repo("org/pickles", exist_ok=True)
+        api.upload_folder(repo_id="org/pickles", folder_path=finished_run, allow_patterns=["*.json", "*.py"])
+        api.upload_file(repo_id="org/pickles", path_or_fileobj=attack, path_in_repo="pytorch_model.bin")
+    with pytest.raises(RuntimeError, match="org/pickles has no model.safetensors"):
+        client('load("AutoModelForImageClassification", "org/pickles")')
+    assert client('import os\nresult = os.path.exists("attacked")') is False
 
 
 def test_transformers_own_push_brings_model_code_and_processor(client, published, tmp_path):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -54,6 +55,13 @@ def test_the_card_on_the_hub_validates_and_reads_back_to_the_same_numbers(hub, r
     }
     assert f'checkpoint = "{REPO}"' in card.text
     assert (run / "README.md").read_bytes() == hub.files(REPO)["README.md"]
+
+
+def test_every_picture_of_the_card_travels_with_it(hub, run):
+    push(run, REPO)
+    pictures = re.findall(r"!\[.*?\]\((.*?)\)", hub.files(REPO)["README.md"].decode())
+    assert pictures == ["figures/roc.png"]
+    assert hub.files(REPO)[pictures[0]] == (run / pictures[0]).read_bytes()
 
 
 def test_a_second_push_keeps_the_history_and_what_was_written_by_hand_on_the_hub(hub, run):
@@ -194,6 +202,12 @@ def test_it_waits_as_long_as_the_hub_asks_for(hub, run, waits):
     (run / "figures/roc.png").write_bytes(b"\x89PNG another")
     push(run, REPO)
     assert waits == [17.0, 6.0]  # the client itself waits here, and adds a second
+
+
+def test_it_waits_until_its_rate_limit_is_reset(hub, run, waits):
+    hub.fail_next("POST", "/commit/", "status", status=429, RateLimit='"api";r=0;t=55')
+    push(run, REPO)
+    assert waits == [55.0]
 
 
 def test_a_hub_that_asks_for_an_hour_is_not_waited_for(hub, run):

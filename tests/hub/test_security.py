@@ -48,6 +48,21 @@ def test_a_pickle_on_the_hub_is_refused_and_not_even_downloaded(hub, pickled):
     assert not [request for request in hub.requests if request.startswith("GET") and request.endswith(".bin")]
 
 
+def test_a_pickle_that_an_index_of_shards_names_is_refused(pickled, monkeypatch):
+    monkeypatch.chdir(pickled)
+    with torch.device("meta"):
+        names = LensMAEForClassification(LensMAEConfig.from_pretrained(pickled)).state_dict()
+    index = {"metadata": {"total_size": 1}, "weight_map": dict.fromkeys(names, "pytorch_model.bin")}
+    (pickled / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(OSError, match="index of the weights names pytorch_model.bin: LensMAE loads safetensors alone"):
+        LensMAEForClassification.from_pretrained(pickled)
+    # Where the configuration keeps it from them, transformers asks the weights for their dtype, without running code.
+    change_config(pickled, dtype=None)
+    with pytest.raises((OSError, pickle.UnpicklingError)):
+        LensMAEForClassification.from_pretrained(pickled)
+    assert not (pickled / "attacked").exists()
+
+
 @pytest.mark.parametrize("arguments", [{"use_safetensors": False}, {"weights_only": False}])
 def test_nobody_can_ask_for_a_pickle(pickled, arguments):
     with pytest.raises(ValueError, match="LensMAE loads no pickles"):

@@ -108,6 +108,8 @@ def test_the_processors_constants_are_those_of_the_training_images(pretrained, l
     images = Dataset.from_parquet(str(lenses / "data/train-00000-of-00001.parquet")).with_format("numpy")["image"][:]
     pixel_values = processor(list(images), return_tensors="pt").pixel_values
     assert abs(pixel_values.mean()) < 1e-3 and abs(pixel_values.std() - 1) < 1e-3
+    assert processor.num_bands == 1
+    assert processor.white_flux == pytest.approx(np.median(images.max(axis=(1, 2, 3))))
 
 
 def test_a_classifier_starts_from_the_pretrained_encoder(launch, lenses, pretrained, tmp_path):

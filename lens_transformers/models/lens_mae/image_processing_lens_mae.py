@@ -382,7 +382,7 @@ class LensMAEImageProcessor(BaseImageProcessor):
             "return_scaling": return_scaling,
         }
         for name, flag in flags.items():
-            if not isinstance(flag, bool):
+            if not isinstance(flag, bool | None):
                 raise ValueError(f"{name} must be True or False, got {flag!r}.")
         if normalization not in list(_DEFAULT_CONSTANTS):
             raise ValueError(f"normalization must be one of {list(_DEFAULT_CONSTANTS)}, got {normalization!r}.")
@@ -415,7 +415,8 @@ class LensMAEImageProcessor(BaseImageProcessor):
         sides = (size.height, size.width) if size is not None else ()
         if do_resize and (not sides or not all(isinstance(side, int) and 0 < side <= _MAX_SIDE for side in sides)):
             raise ValueError(
-                f'do_resize needs size={{"height": ..., "width": ...}}, whole numbers from 1 to {_MAX_SIDE}, got {size}.'
+                f'do_resize needs size={{"height": ..., "width": ...}}, whole numbers from 1 to {_MAX_SIDE}, '
+                f"got {size}."
             )
         if return_scaling and normalization != "min_max":
             raise ValueError(

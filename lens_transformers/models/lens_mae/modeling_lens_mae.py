@@ -706,6 +706,17 @@ class LensMAEPreTrainedModel(PreTrainedModel):
         model._apply_frozen_part()
         return loaded
 
+    @staticmethod
+    def _load_pretrained_model(model, state_dict, checkpoint_files, *args: Any, **kwargs: Any):
+        # An index of shards may name files of any kind, whatever `use_safetensors` says.
+        for file in checkpoint_files or []:
+            if not str(file).endswith(".safetensors"):
+                raise OSError(
+                    f"The index of the weights names {os.path.basename(file)}: LensMAE loads safetensors alone, for a "
+                    "pickle can run any code. Ask its author to save the checkpoint again with `save_pretrained`."
+                )
+        return PreTrainedModel._load_pretrained_model(model, state_dict, checkpoint_files, *args, **kwargs)
+
     def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any):
         """Save the checkpoint as every transformers model does, so that each Auto class finds its own model in it."""
         self.config.auto_map = dict(_AUTO_MAP)
