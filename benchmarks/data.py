@@ -3,17 +3,14 @@
     python -m benchmarks.data [--num_images 2000] [--num_files 30000]
 
 The batches are timed beside transformers' own path in the same run: `ViTImageProcessor` over PIL in `with_transform`,
-on the same images as 8-bit PNG, with its own size of 224x224 and, which is less than any published ViT asks for,
-without resizing. All run on one core and are counted in seconds of processor time. The first load is timed beside a
-plain loop of `np.load` over the same files, on all cores, in seconds of the clock.
+on the same images as 8-bit PNG: as published, which resizes to 224x224 (`vit_image_processor`), and at the same size
+as ours, which no published ViT takes (`vit_image_processor_without_resizing`). All run on one core and are counted in
+seconds of processor time. The first load is timed beside a plain loop of `np.load` over the same files, on all cores,
+in seconds of the clock.
 """
 
 import argparse
-import importlib.metadata
-import json
 import math
-import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable
@@ -31,12 +28,12 @@ from lens_transformers import LensMAEImageProcessor
 from lens_transformers.data import LABEL_NAMES, LensDataCollator, lens_features, load_lensing_dataset
 from lens_transformers.data.schema import ROWS_PER_CHUNK, dataset_from_chunks
 
+from .results import write_results
 
-RESULTS = Path(__file__).with_name("results") / "data.json"
+
 SIZES = (64, 150)
 BATCH_SIZE = 64
 ROUNDS = 3
-PACKAGES = ("datasets", "numpy", "pillow", "pyarrow", "torch", "transformers")
 
 
 def main() -> None:
@@ -56,8 +53,7 @@ def main() -> None:
             print(f"{size}x{size}:", ", ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
         results["first_load"] = time_first_load(Path(temporary) / "files", arguments.num_files)
         print("first load:", ", ".join(f"{name} {value:.4g}" for name, value in results["first_load"].items()))
-    write(results)
-    print(f"Wrote {RESULTS}")
+    print(f"Wrote {write_results('data', results)}")
 
 
 def time_batches(folder: Path, num_images: int, size: int) -> dict[str, float]:
@@ -165,24 +161,6 @@ def write_pictures(folder: Path, images: np.ndarray, labels: np.ndarray) -> None
     pictures = [PilImage.fromarray((255 * image[0]).astype(np.uint8)) for image in images]
     features = Features({"image": Image(), "label": ClassLabel(names=list(LABEL_NAMES))})
     Dataset.from_dict({"image": pictures, "label": labels}, features=features).to_parquet(folder / "train.parquet")
-
-
-def write(results: dict) -> None:
-    """Leaves the results with the machine they were measured on and nothing that would name it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    machine = {
-        "processor": models[0] if models else platform.machine(),
-        "cores": os.cpu_count(),
-        "system": platform.system(),
-        "python": platform.python_version(),
-        "versions": {package: importlib.metadata.version(package) for package in PACKAGES},
-    }
-    RESULTS.parent.mkdir(exist_ok=True)
-    temporary = RESULTS.with_suffix(".tmp")
-    temporary.write_text(json.dumps({"machine": machine, "results": results}, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(RESULTS)
 
 
 if __name__ == "__main__":

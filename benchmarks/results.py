@@ -10,7 +10,17 @@ from pathlib import Path
 __all__ = ["FOLDER", "write_results"]
 
 FOLDER = Path(__file__).with_name("results")
-PACKAGES = ("torch", "caustics", "numpy", "scikit-learn", "lenstronomy")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "datasets",
+    "caustics",
+    "numpy",
+    "pillow",
+    "pyarrow",
+    "scikit-learn",
+    "lenstronomy",
+)
 
 
 def write_results(name: str, results: dict) -> Path:

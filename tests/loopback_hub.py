@@ -197,10 +197,10 @@ class LoopbackHub:
         assert commit is not None
         return {path: blob.content for path, blob in commit.files.items()}
 
-    def edit(self, repo_id: str, path: str, content: bytes, branch: str = "main") -> None:
+    def edit(self, repo_id: str, path: str, content: bytes, branch: str = "main", kind: str = "model") -> None:
         """Changes a file as a person does on the web page."""
         with self.lock:
-            repo = self.repo(repo_id)
+            repo = self.repo(repo_id, kind)
             old = repo.branches[branch]
             repo.branches[branch] = new_commit(
                 old, {**old.files, path: Blob(content, False)}, f"Edit {path}", "person"
@@ -589,7 +589,8 @@ def commit(request: _Handler, kind: str, repo_id: str, revision: str) -> tuple:
                 path: blob for path, blob in files.items() if not path.startswith(value["path"].rstrip("/") + "/")
             }
     new = new_commit(head, files, header["summary"], user)
-    answer = {"success": True, "commitOid": new.oid, "commitUrl": f"{request.hub.endpoint}/{repo_id}/commit/{new.oid}"}
+    address = f"{request.hub.endpoint}/{'datasets/' if kind == 'dataset' else ''}{repo_id}/commit/{new.oid}"
+    answer = {"success": True, "commitOid": new.oid, "commitUrl": address}
     if request.query.get("create_pr"):
         number = len(repo.pulls) + 1
         repo.pulls[number] = {"title": header["summary"], "author": user, "commit": new, "status": "open"}

@@ -23,24 +23,26 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pyarrow.parquet
 import yaml
+from datasets import Dataset
+from datasets.table import InMemoryTable
 from datasets.utils.logging import disable_progress_bar
-from PIL import Image
 from tqdm.auto import tqdm
 from transformers import HfArgumentParser
 
 from lens_transformers import __version__
 from lens_transformers.data import simulate_dataset
 from lens_transformers.data.simulated import SPLIT_SIZES
+from lens_transformers.hub import write_dataset_card
+from lens_transformers.hub.contact_sheet import contact_sheet
+from lens_transformers.hub.dataset_card import SIMULATION
 from lens_transformers.hub.files import write_text_atomically
 from lens_transformers.simulation import INSTRUMENTS, PRESETS, LensSimulationConfig, get_preset
 
 
 ROWS_PER_SHARD = 500
-DESCRIPTION = "simulation.yaml"
-CONTACT_SHEET_ROWS, CONTACT_SHEET_COLUMNS = 4, 9
+ROWS_TO_LOOK_AT = 24
 
 
 @dataclass
@@ -205,15 +207,15 @@ def check_folder(folder: Path, description: dict, overwrite: bool) -> bool:
     if folder.exists() and any(folder.iterdir()):
         if read_description(folder) == description:
             return True
-        if not (folder / DESCRIPTION).exists():
+        if not (folder / SIMULATION).exists():
             raise ValueError(
-                f"{folder} is not empty: choose another --output_dir. It has no {DESCRIPTION}, so it is not a "
+                f"{folder} is not empty: choose another --output_dir. It has no {SIMULATION}, so it is not a "
                 "simulation: --overwrite will not replace it."
             )
         if not overwrite:
             raise ValueError(
                 f"{folder} is not empty: choose another --output_dir, or replace it with --overwrite. "
-                f"It holds a simulation of another configuration, see its {DESCRIPTION}."
+                f"It holds a simulation of another configuration, see its {SIMULATION}."
             )
     partial = partial_folder(folder)
     if partial.exists() and read_description(partial) not in (None, description):
@@ -227,13 +229,13 @@ def check_folder(folder: Path, description: dict, overwrite: bool) -> bool:
 
 
 def read_description(folder: Path) -> dict | None:
-    path = folder / DESCRIPTION
+    path = folder / SIMULATION
     return yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def start_folder(partial: Path, description: dict) -> None:
     (partial / "data").mkdir(parents=True, exist_ok=True)
-    write_text_atomically(partial / DESCRIPTION, yaml.safe_dump(description, sort_keys=False))
+    write_text_atomically(partial / SIMULATION, yaml.safe_dump(description, sort_keys=False))
 
 
 def temporary_name(path: Path) -> Path:
@@ -306,8 +308,10 @@ def finish_folder(partial: Path, folder: Path, shards: list[Shard], description:
         for split in description["splits"]:
             names = sorted(name for name in expected if name.startswith(f"{split}-"))
             if names:
-                write_contact_sheet(partial / "data" / names[0], partial / f"contact_sheet_{split}.png")
-        write_text_atomically(partial / "README.md", dataset_card(description, partial))
+                path = partial / f"contact_sheet_{split}.png"
+                contact_sheet(first_rows(partial / "data" / names[0])).save(temporary_name(path))
+                temporary_name(path).replace(path)
+        write_dataset_card(partial)
         replace_folder(partial, folder)
     except FileNotFoundError:
         # Another job was as fast and has put the folder in its place.
@@ -323,70 +327,9 @@ def replace_folder(new: Path, folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def write_contact_sheet(shard: Path, path: Path) -> None:
-    """The first images of a split, stretched for the eye, a class a column where there are classes."""
-    count = CONTACT_SHEET_ROWS * CONTACT_SHEET_COLUMNS
-    rows = next(pyarrow.parquet.ParquetFile(shard).iter_batches(batch_size=count, columns=["image"]))
-    images = np.array(rows["image"].to_pylist(), dtype=np.float32)
-    low, high = (pick(images, axis=(1, 2, 3), keepdims=True) for pick in (np.min, np.max))
-    images = np.arcsinh((images - low) / (high - low).clip(min=np.finfo(np.float32).tiny) / 0.05) / np.arcsinh(
-        1 / 0.05
-    )
-    # Three bands are a picture's blue, green and red; of any other number the first is shown.
-    bands = images[:, ::-1] if images.shape[1] == 3 else images[:, :1].repeat(3, axis=1)
-    size = images.shape[-1]
-    sheet = np.zeros((CONTACT_SHEET_ROWS * size, CONTACT_SHEET_COLUMNS * size, 3), dtype=np.uint8)
-    for number, image in enumerate(bands):
-        row, column = divmod(number, CONTACT_SHEET_COLUMNS)
-        place = slice(row * size, (row + 1) * size), slice(column * size, (column + 1) * size)
-        # In a picture rows count downwards, on the sky upwards.
-        sheet[place] = (255 * image.transpose(1, 2, 0)[::-1]).astype(np.uint8)
-    temporary = temporary_name(path)
-    Image.fromarray(sheet).save(temporary)
-    temporary.replace(path)
-
-
-def dataset_card(description: dict, folder: Path) -> str:
-    splits = {split: samples for split, samples in description["splits"].items() if samples["num_images"]}
-    schema = pyarrow.parquet.read_schema(next((folder / "data").glob("*.parquet")))
-    pairs = "target" in schema.names
-    header = {
-        "pretty_name": f"Simulated strong lenses, {description['config']['name']}",
-        "tags": ["strong-gravitational-lensing", "dark-matter", "simulation"],
-        "task_categories": ["image-to-image" if pairs else "image-classification"],
-        "configs": [
-            {
-                "config_name": "default",
-                "data_files": [{"split": split, "path": f"data/{split}-*.parquet"} for split in splits],
-            }
-        ],
-    }
-    counts = "\n".join(
-        f"| {split} | {samples['num_images']} | {samples['first_sample']} | ![](contact_sheet_{split}.png) |"
-        for split, samples in splits.items()
-    )
-    columns = ", ".join(f"`{name}`" for name in schema.names if name not in ("image", "target", "label"))
-    return f"""---
-{yaml.safe_dump(header, sort_keys=False)}---
-
-# Simulated strong lenses: {description["config"]["name"]}
-
-Made by lens_transformers {description["versions"]["lens_transformers"]} with seed {description["seed"]}; loads with
-`datasets.load_dataset`, also streaming. `{DESCRIPTION}` has all that it takes to make it again.
-
-| split | images | first sample | |
-|---|---|---|---|
-{counts}
-
-`image` is float32 (bands, height, width){"; `target` is the sharper image of the pair" if pairs else ""}. No image is
-in two splits. {"`label` is the class of dark matter. " if "label" in schema.names else ""}What made an image stands
-beside it, with its unit: {columns}.
-
-## Configuration
-
-```yaml
-{yaml.safe_dump(description["config"], sort_keys=False)}```
-"""
+def first_rows(shard: Path) -> Dataset:
+    batch = next(pyarrow.parquet.ParquetFile(shard).iter_batches(batch_size=ROWS_TO_LOOK_AT))
+    return Dataset(InMemoryTable.from_batches([batch]))
 
 
 def describe(

@@ -4,7 +4,6 @@ from .fits import FitsLayout
 from .loading import files_of_rows, load_lensing_dataset
 from .report import LoadReport
 from .schema import LABEL_NAMES, lens_features
-from .sharing import push_lensing_dataset, write_lensing_dataset
 from .simulated import simulate_dataset
 from .splits import find_duplicates, split_by_content
 
@@ -20,8 +19,6 @@ __all__ = [
     "get_augmentation",
     "lens_features",
     "load_lensing_dataset",
-    "push_lensing_dataset",
     "simulate_dataset",
     "split_by_content",
-    "write_lensing_dataset",
 ]

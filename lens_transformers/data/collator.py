@@ -18,8 +18,8 @@ class LensDataCollator:
     """Turns rows of a dataset into `pixel_values` and, where the task has them, `labels`.
 
     What an image draws depends on its pixels, the seed and the epoch alone: not on the batch it is in, the number of
-    data-loading workers, or torch's random state. So that images change anew in every epoch, `Trainer` needs a
-    callback that tells the collator, and another loop calls `set_epoch`:
+    data-loading workers, or torch's random state. So that images change anew in every epoch, transformers' `Trainer`
+    needs a callback that tells the collator, `hub.trainer.LensTrainer` has it, and another loop calls `set_epoch`:
 
     ```python
     augmentation = get_augmentation("continuous", noise_std=0.01, max_psf_fwhm=1.0)

@@ -61,6 +61,8 @@ class FitsLayout:
             `("vis", "nir_y", "nir_j", "nir_h")` for `vis_data.fits`, `nir_y_data.fits`, …
         noise_hdu: The HDU of the noise map, where it is in the same file; one HDU a band if `hdu` is so.
         psf_hdu: Likewise, of the point spread function.
+        psf_size: Width and height in pixels of the column `psf`, at least that of the largest: smaller point spread
+            functions are set into zeros, around the same centre. By default all of a set must have one size.
         companions: Whether files that are named as noise maps and PSFs become columns, or are left out.
         cutout: Width and height in pixels of cutouts at the positions of a catalogue, or around the centre.
         fill: Flux of the pixels of a cutout that lie outside of the image.
@@ -70,6 +72,7 @@ class FitsLayout:
     bands: tuple[str, ...] = ()
     noise_hdu: Hdu | tuple[Hdu, ...] | None = None
     psf_hdu: Hdu | tuple[Hdu, ...] | None = None
+    psf_size: int | None = None
     companions: bool = True
     cutout: int | None = None
     fill: float = 0.0
@@ -77,6 +80,8 @@ class FitsLayout:
     def __post_init__(self):
         if self.cutout is not None and self.cutout < 2:
             raise ValueError(f"cutout must be at least 2 pixels, got {self.cutout}.")
+        if self.psf_size is not None and self.psf_size < 1:
+            raise ValueError(f"psf_size must be at least 1 pixel, got {self.psf_size}.")
 
 
 def fits_source(source: Path, split: str, *, need_labels: bool, layout: FitsLayout) -> RowSource:
@@ -201,7 +206,7 @@ class FitsReader:
         if noise_maps:
             row["noise_map"] = _joined(noise_maps, "noise map")
         if psfs:
-            row["psf"] = np.concatenate(_one_size(psfs))
+            row["psf"] = np.concatenate(_one_size(psfs, self.layout.psf_size))
         scales = [plane.pixel_scale for plane in planes]
         if max(scales) > _MAX_SCALE_RATIO * min(scales):
             raise ValueError(f"its bands have pixels of {min(scales):.4g} to {max(scales):.4g} arcsec; resample them.")
@@ -388,13 +393,20 @@ def _joined(planes: Sequence[np.ndarray], what: str) -> np.ndarray:
     return np.concatenate(planes)
 
 
-def _one_size(psfs: Sequence[np.ndarray]) -> list[np.ndarray]:
+def _one_size(psfs: Sequence[np.ndarray], size: int | None) -> list[np.ndarray]:
     """Sets smaller point spread functions into zeros, around the same centre."""
     height, width = (max(psf.shape[axis] for psf in psfs) for axis in (1, 2))
+    if size is not None:
+        if size < max(height, width):
+            raise ValueError(f"its PSF of {height} x {width} pixels is larger than psf_size={size}.")
+        height = width = size
     centred = []
     for psf in psfs:
         margins = height - psf.shape[1], width - psf.shape[2]
         if margins[0] % 2 or margins[1] % 2:
-            raise ValueError("the PSFs of its bands are of odd and of even sizes, and so have no common centre.")
+            raise ValueError(
+                f"its PSF of {psf.shape[1]} x {psf.shape[2]} pixels has no common centre with {height} x {width}: "
+                "of two sizes, one is odd and one is even."
+            )
         centred.append(np.pad(psf, ((0, 0), *((margin // 2, margin // 2) for margin in margins))))
     return centred

@@ -15,6 +15,7 @@ from .folders import SPLITS, suffix_of
 from .pictures import PICTURE_SUFFIXES, pictures_source
 from .reading import RowSource, read_rows
 from .report import LoadReport, OnError, check_on_error, named
+from .rows import LensDataset
 from .schema import ROWS_PER_CHUNK
 from .splits import class_counts, split_by_content
 from .super_resolution import pairs_source
@@ -151,9 +152,11 @@ def load_lensing_dataset(
     found.log()
     if report is not None:
         report.fill(found)
-    if streaming and isinstance(dataset, Dataset):
+    if isinstance(dataset, IterableDataset):
+        return dataset
+    if streaming:
         return dataset.to_iterable_dataset(min(max(len(dataset) // ROWS_PER_CHUNK, 1), _MAX_STREAM_SHARDS))
-    return dataset
+    return LensDataset.of(dataset)
 
 
 def files_of_rows(

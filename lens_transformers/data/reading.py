@@ -331,9 +331,10 @@ def _check_shapes(row: Mapping[str, Any], columns: Mapping[str, np.ndarray], fir
         if name not in row:
             raise ValueError(f"it has no {name}, which {first.where} has.")
         if row[name].shape != column.shape[1:]:
+            remedy = " (`FitsLayout(psf_size=...)` pads PSFs to one)" if name == "psf" else ""
             raise ValueError(
                 f"shape {row[name].shape} (bands, height, width) of {name} differs from {column.shape[1:]} of "
-                f"{first.where}; all images of a set have one size."
+                f"{first.where}; all images of a set have one size{remedy}."
             )
 
 

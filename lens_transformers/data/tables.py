@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from datasets import (
     Array3D,
     ClassLabel,
@@ -20,17 +19,17 @@ from datasets import (
     IterableDataset,
     Value,
     concatenate_datasets,
+    config,
     load_dataset,
     load_from_disk,
 )
-from datasets.formatting import NumpyFormatter
 
 from .folders import SPLIT_OF_NAME
 from .images import as_image, check_pair, fill_missing, pixel_problems
 from .pictures import read_picture
-from .reading import Item, RowSource, read_rows
+from .reading import Item, RowSource, read_rows, unwritable_cache
 from .report import Finding, LoadReport, OnError, filled_in_words, named
-from .schema import IMAGE_COLUMNS, LABEL_NAMES, ROWS_PER_CHUNK, arrow_array, class_of, lens_features
+from .schema import IMAGE_COLUMNS, LABEL_NAMES, ROWS_PER_CHUNK, class_of, lens_features
 from .tasks import Task
 
 
@@ -135,12 +134,8 @@ def stream_table(
     if _is_in_schema(stream.features, columns):
         if "target" in columns:
             _check_targets(stream.features, named(source))
-        checked = stream.with_format("arrow").map(
-            _TableCheck(check, stream.features),
-            batched=True,
-            batch_size=_ROWS_AT_ONCE,
-            with_indices=True,
-            features=stream.features,
+        checked = stream.with_format("numpy").map(
+            check, batched=True, batch_size=_ROWS_AT_ONCE, with_indices=True, features=stream.features
         )
         return checked.with_format("numpy"), report
     return _converted(stream, columns, check), report
@@ -176,9 +171,17 @@ def _splits(source: str | Path, split: str, streaming: bool) -> Mapping[str, Any
         try:
             loaded = load_dataset("parquet", data_files=chosen, streaming=streaming)
         except Exception as error:
-            cause = error.__cause__ or error
-            raise ValueError(f"{named(folder)}: damaged Parquet: {str(cause).splitlines()[0]}") from error
+            raise _unreadable(folder, error.__cause__ or error) from error
     return {SPLIT_OF_NAME.get(name.lower(), name): part for name, part in loaded.items()}
+
+
+def _unreadable(folder: Path, error: BaseException) -> Exception:
+    """The error of Parquet files that do not load, in words."""
+    if isinstance(error, OSError) and error.errno:  # pyarrow's own have no number
+        if str(error.filename or "").startswith(str(config.HF_DATASETS_CACHE)):
+            return unwritable_cache(error)
+        return type(error)(f"{named(error.filename or folder)}: cannot be read: {error.strerror}.")
+    return ValueError(f"{named(folder)}: damaged Parquet: {str(error).splitlines()[0]}")
 
 
 def _iterable(dataset: Dataset, max_shards: int = 64) -> IterableDataset:
@@ -292,6 +295,20 @@ class _StreamCheck:
     nan_fill: float | None
     report: LoadReport
 
+    def __call__(self, batch: Mapping[str, np.ndarray], indices: Sequence[int]) -> dict[str, np.ndarray]:
+        """Fills and leaves out rows in the lens schema."""
+        columns = dict(batch)
+        for name in ("image", "target"):
+            if name in columns:
+                columns[name] = self.fill(columns[name], name, indices)
+        problems = _problems(columns)
+        for row, reason in sorted(problems.items()):
+            self.drop(indices[row], reason)
+        if problems:
+            kept = [row for row in range(len(indices)) if row not in problems]
+            columns = {name: values[kept] for name, values in columns.items()}
+        return columns
+
     def where(self, index: int) -> str:
         return f"{self.source}, row {index} of this stream"
 
@@ -307,27 +324,6 @@ class _StreamCheck:
         for row, count in fill_missing(images, self.nan_fill).items():
             self.report.repair(self.where(indices[row]), filled_in_words(count, name, self.nan_fill))
         return images
-
-
-@dataclass(frozen=True)
-class _TableCheck:
-    """Checks rows in the lens schema, which stay where they are in memory unless one is bad."""
-
-    check: _StreamCheck
-    features: Features
-
-    def __call__(self, table: pa.Table, indices: list[int]) -> pa.Table:
-        names = [name for name in ("image", "target", "label") if name in self.features]
-        batch = NumpyFormatter(features=self.features).format_batch(table.select(names))
-        for name in names:
-            if name != "label" and (filled := self.check.fill(batch[name], name, indices)) is not batch[name]:
-                batch[name] = filled
-                field = self.features.arrow_schema.field(name)
-                table = table.set_column(table.column_names.index(name), field, arrow_array(filled, field.type))
-        problems = _problems(batch)
-        for row, reason in sorted(problems.items()):
-            self.check.drop(indices[row], reason)
-        return table if not problems else table.take([row for row in range(len(indices)) if row not in problems])
 
 
 @dataclass(frozen=True)

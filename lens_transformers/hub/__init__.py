@@ -1,7 +1,8 @@
-"""What a checkpoint needs to travel: cards whose numbers a program wrote from measured results, a check, a push.
+"""What checkpoints and data sets need to travel: cards that a program wrote from what it measured, a check, a push.
 
 python -m lens_transformers.hub check runs/dm
 python -m lens_transformers.hub push runs/dm org/lens-mae
+python -m lens_transformers.hub push lenses org/lenses
 """
 
 from .card import write_model_card
@@ -9,6 +10,17 @@ from .checking import Check, check
 from .dataset_card import write_dataset_card
 from .pushing import PushError, push
 from .results import read_results
+from .sharing import push_lensing_dataset, write_lensing_dataset
 
 
-__all__ = ["Check", "PushError", "check", "push", "read_results", "write_dataset_card", "write_model_card"]
+__all__ = [
+    "Check",
+    "PushError",
+    "check",
+    "push",
+    "push_lensing_dataset",
+    "read_results",
+    "write_dataset_card",
+    "write_lensing_dataset",
+    "write_model_card",
+]

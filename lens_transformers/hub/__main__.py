@@ -1,8 +1,9 @@
-"""Check a finished training folder, write its card, push it.
+"""Check a finished training folder or a data set, write its card, push it.
 
 python -m lens_transformers.hub check runs/dm
 python -m lens_transformers.hub card runs/dm org/lens-mae
 python -m lens_transformers.hub push runs/dm org/lens-mae --private
+python -m lens_transformers.hub push lenses org/lenses
 """
 
 import argparse
@@ -11,6 +12,7 @@ import sys
 from pathlib import Path
 
 from . import PushError, check, push, write_dataset_card, write_model_card
+from .dataset_card import is_dataset_folder
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,8 +38,8 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _card(options: argparse.Namespace) -> int:
-    is_dataset = (options.folder / "simulation.yaml").is_file()
-    print((write_dataset_card if is_dataset else write_model_card)(options.folder, options.repo_id))
+    write_card = write_dataset_card if is_dataset_folder(options.folder) else write_model_card
+    print(write_card(options.folder, options.repo_id))
     return 0
 
 
@@ -61,15 +63,16 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="command")
+    folder_help = "output folder of a training run, or a data set of simulate.py or write_lensing_dataset"
     command = commands.add_parser("check", help="say what would be pushed, and what keeps it from being pushed")
-    command.add_argument("folder", type=Path, help="output folder of a training run")
+    command.add_argument("folder", type=Path, help=folder_help)
     command.set_defaults(run=_check)
-    command = commands.add_parser("card", help="write README.md from measured results, or renew its generated part")
-    command.add_argument("folder", type=Path, help="output folder of a training run, or of simulate.py")
+    command = commands.add_parser("card", help="write README.md from what was measured, or renew its generated part")
+    command.add_argument("folder", type=Path, help=folder_help)
     command.add_argument("repo_id", nargs="?", help="name on the Hub that the card's code loads, org/name")
     command.set_defaults(run=_card)
-    command = commands.add_parser("push", help="push a training run, all of it in one commit")
-    command.add_argument("folder", type=Path, help="output folder of a training run")
+    command = commands.add_parser("push", help="push a training run or a data set, all of it in one commit")
+    command.add_argument("folder", type=Path, help=folder_help)
     command.add_argument("repo_id", help="name on the Hub, org/name; made if there is none")
     command.add_argument("--revision", default="main", help="branch to push to (default: main)")
     command.add_argument("--private", action="store_true", help="make a new repository private")

@@ -10,16 +10,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from .files import write_text_atomically
-from .generated import (
-    environment,
-    generated_part,
-    handwriting,
-    new_card,
-    read_card,
-    read_stamp,
-    renew,
-    stamp,
-)
+from .generated import GeneratedCard, environment, generated_part, merge_card, render_card
 from .results import (
     NOT_MEASURED,
     best_value,
@@ -91,53 +82,20 @@ def write_model_card(folder: str | Path, repo_id: str | None = None) -> Path:
 
 def render_model_card(folder: str | Path, repo_id: str | None = None) -> str:
     """The text that `write_model_card` would write; it takes the same arguments and raises the same errors."""
-    data, block = _generated(Path(folder), repo_id)
-    readme = Path(folder) / "README.md"
-    if not readme.exists():
-        return str(new_card(ModelCard, data, block))
-    # Bytes, for a file with Windows line ends keeps them.
-    card = read_card(ModelCard, readme.read_bytes().decode("utf-8"), str(readme))
-    return str(renew(card, data, block, MEASURED, str(readme)))
+    return render_card(_generated(Path(folder), repo_id), Path(folder) / "README.md")
 
 
 def merge_model_card(folder: str | Path, repo_id: str, published: str | None) -> str:
-    """The card to push: generated from the folder's results, with what was written by hand, here or on the Hub.
-
-    Where a person edited only one of the two cards since they were last the same, that one's text is kept.
-
-    Args:
-        folder: A training run's output folder.
-        repo_id: Name on the Hub, `"org/name"`.
-        published: The card that is on the Hub, if there is one.
-
-    Raises:
-        FileNotFoundError: If `results.json` or `config.json` is missing.
-        ValueError: If both cards were edited by hand, and differently; or one of them cannot be read.
-    """
-    folder = Path(folder)
-    data, block = _generated(folder, repo_id)
-    card = read_card(ModelCard, render_model_card(folder, repo_id), str(folder / "README.md"))
-    if published is not None:
-        name = f"The card of {repo_id} on the Hub"
-        theirs = read_card(ModelCard, published, name)
-        generated_alone = handwriting(new_card(ModelCard, data, block), MEASURED)
-        known = (generated_alone, read_stamp(card))
-        if handwriting(card, MEASURED) in known:
-            card = renew(theirs, data, block, MEASURED, name)
-        elif handwriting(theirs, MEASURED) not in (handwriting(card, MEASURED), *known):
-            raise ValueError(
-                f"{folder / 'README.md'} and the card of {repo_id} on the Hub were both edited by hand. Put what you "
-                "want of both into the one on the Hub, remove README.md here, and push again."
-            )
-    return str(stamp(card, handwriting(card, MEASURED)))
+    """The card to push, of a finished training folder, by `merge_card`; it raises FileNotFoundError as well."""
+    return merge_card(_generated(Path(folder), repo_id), Path(folder) / "README.md", repo_id, published)
 
 
-def _generated(folder: Path, repo_id: str | None) -> tuple[ModelCardData, str]:
-    """Metadata and text that are measured."""
+def _generated(folder: Path, repo_id: str | None) -> GeneratedCard:
     results = read_results(folder)
     model_name = (repo_id or folder.resolve().name).rpartition("/")[2]
     text = _render(folder, results, repo_id or model_name, model_name)
-    return _card_data(results, model_name), generated_part(text, "results.json")
+    block = generated_part(text, "results.json")
+    return GeneratedCard(ModelCard, _card_data(results, model_name), block, MEASURED)
 
 
 def _card_data(results: dict[str, Any], model_name: str) -> ModelCardData:

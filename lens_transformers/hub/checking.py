@@ -1,9 +1,10 @@
-"""What would travel of a finished training folder, and what is wrong with it: known before anything is uploaded."""
+"""What would travel of a training folder or a data set, and what is wrong with it, before anything is uploaded."""
 
 import ast
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from .card import render_model_card
+from .dataset_card import is_dataset_folder, render_dataset_card
 
 
 # What a checkpoint is made of, beside weights and code. Everything else in the folder stays where it is: optimizer
@@ -25,6 +27,13 @@ TRAVELLING = (
     "preprocessor_config.json",
     "results.json",
 )
+TRAVELLING_DATA = (
+    "README.md",
+    "contact_sheet_*.png",
+    "data/*.parquet",
+    "dataset.yaml",
+    "simulation.yaml",
+)
 PICKLES = ("pytorch_model*.bin", "*.ckpt", "*.pkl", "*.pth")
 
 # What is installed wherever transformers loads a model with torch.
@@ -32,6 +41,7 @@ AVAILABLE_ELSEWHERE = {"huggingface_hub", "numpy", "safetensors", "torch", "tran
 MAX_FILE_BYTES = 50 * 10**9
 TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{20,}\b")
 
+_SHARD = re.compile(r"data/(\w+)-\d{5}-of-(\d{5})\.parquet")
 _CLASS_REFERENCE = re.compile(r"[A-Za-z_]\w*\.[A-Za-z_]\w*")
 
 
@@ -54,17 +64,21 @@ class Check:
 
 
 def check(folder: str | Path) -> Check:
-    """Says what of a training folder would be uploaded, and everything that is wrong with it. Uses no network.
+    """Says what of a folder would be uploaded, and everything that is wrong with it. Uses no network.
 
     Args:
-        folder: A training run's output folder.
+        folder: A training run's output folder, or that of a data set.
 
     Raises:
         NotADirectoryError: If there is no such folder.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is not a folder; pass the output folder of a training run.")
+        raise NotADirectoryError(f"{folder} is not a folder; pass the output folder of a training run, or a data set.")
+    return _check_dataset(folder) if is_dataset_folder(folder) else _check_run(folder)
+
+
+def _check_run(folder: Path) -> Check:
     problems: list[str] = []
     config = _read_json(folder / "config.json", "save the model with `save_pretrained`", problems)
     processor = _read_json(
@@ -75,16 +89,29 @@ def check(folder: str | Path) -> Check:
     weights = _weights(folder, problems)
     code = _remote_code(folder, config.get("auto_map"), processor.get("auto_map"), problems)
     problems += _card_problems(folder)
-    files = {
-        path.relative_to(folder).as_posix(): path
-        for pattern in TRAVELLING
-        for path in folder.glob(pattern)
-        if path.is_file()
-    }
-    files |= {path.name: path for path in (*weights, *code)}
+    files = _matching(folder, TRAVELLING) | {path.name: path for path in (*weights, *code)}
     files = dict(sorted(files.items()))
-    problems += _file_problems(files)
-    return Check(files, problems)
+    return Check(files, problems + _file_problems(files))
+
+
+def _check_dataset(folder: Path) -> Check:
+    problems: list[str] = []
+    try:
+        render_dataset_card(folder)
+    except (FileNotFoundError, ValueError) as error:
+        problems.append(str(error))
+    files = _matching(folder, TRAVELLING_DATA)
+    shards = Counter((found[1], int(found[2])) for name in files if (found := _SHARD.fullmatch(name)))
+    for (split, total), count in shards.items():
+        if count < total:
+            problems.append(f"data has {count} of the {total} shards of the split {split}: write the data set again.")
+    return Check(files, problems + _file_problems(files))
+
+
+def _matching(folder: Path, patterns: tuple[str, ...]) -> dict[str, Path]:
+    """Files by their name in the repository, in its order."""
+    found = (path for pattern in patterns for path in folder.glob(pattern) if path.is_file())
+    return dict(sorted((path.relative_to(folder).as_posix(), path) for path in found))
 
 
 def _read_json(path: Path, remedy: str, problems: list[str]) -> dict[str, Any]:
@@ -218,7 +245,7 @@ def _file_problems(files: dict[str, Path]) -> list[str]:
                 f"{name} has {path.stat().st_size / 1e9:.0f} GB, more than the Hub's {MAX_FILE_BYTES / 1e9:.0f} GB a "
                 "file: save the model with a smaller `max_shard_size`."
             )
-        elif path.suffix in (".json", ".md", ".py") and TOKEN.search(
+        elif path.suffix in (".json", ".md", ".py", ".yaml") and TOKEN.search(
             path.read_text(encoding="utf-8", errors="ignore")
         ):
             problems.append(

@@ -4,6 +4,8 @@ import functools
 import hashlib
 import json
 import re
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -34,9 +36,69 @@ def generated_part(text: str, source: str) -> str:
     return f"{BEGIN.format(source=source)}\n{text.strip()}\n{END}"
 
 
-def new_card(card_type: type[RepoCard], data: CardData, block: str) -> RepoCard:
+@dataclass(frozen=True)
+class GeneratedCard:
+    """What a program writes of a card.
+
+    Attributes:
+        card_type: `ModelCard` or `DatasetCard`.
+        data: Metadata of a new card.
+        block: The text, of `generated_part`.
+        measured: Metadata that the program knows better than the person who edited the card.
+    """
+
+    card_type: type[RepoCard]
+    data: CardData
+    block: str
+    measured: tuple[str, ...]
+
+
+def new_card(generated: GeneratedCard) -> RepoCard:
     """A card that is generated and nothing else."""
-    return card_type(f"---\n{data.to_yaml()}\n---\n\n{block}\n")
+    return generated.card_type(f"---\n{generated.data.to_yaml()}\n---\n\n{generated.block}\n")
+
+
+def render_card(generated: GeneratedCard, readme: Path) -> str:
+    """The text of a new card, or of the one that is there with its generated part renewed.
+
+    Raises:
+        ValueError: If the metadata or the markers of the card that is there cannot be read.
+    """
+    if not readme.exists():
+        return str(new_card(generated))
+    # Bytes, for a file with Windows line ends keeps them.
+    card = read_card(generated.card_type, readme.read_bytes().decode("utf-8"), str(readme))
+    return str(renew(card, generated, str(readme)))
+
+
+def merge_card(generated: GeneratedCard, readme: Path, repo_id: str, published: str | None) -> str:
+    """The card to push: newly generated, with what was written by hand, here or on the Hub.
+
+    Where a person edited only one of the two cards since they were last the same, that one's text is kept.
+
+    Args:
+        generated: What a program writes.
+        readme: The card here.
+        repo_id: Name on the Hub, `"org/name"`.
+        published: The card that is on the Hub, if there is one.
+
+    Raises:
+        ValueError: If both cards were edited by hand, and differently; or one of them cannot be read.
+    """
+    measured = generated.measured
+    card = read_card(generated.card_type, render_card(generated, readme), str(readme))
+    if published is not None:
+        name = f"The card of {repo_id} on the Hub"
+        theirs = read_card(generated.card_type, published, name)
+        known = (handwriting(new_card(generated), measured), read_stamp(card))
+        if handwriting(card, measured) in known:
+            card = renew(theirs, generated, name)
+        elif handwriting(theirs, measured) not in (handwriting(card, measured), *known):
+            raise ValueError(
+                f"{readme} and the card of {repo_id} on the Hub were both edited by hand. Put what you "
+                "want of both into the one on the Hub, remove README.md here, and push again."
+            )
+    return str(stamp(card, handwriting(card, measured)))
 
 
 def read_card(card_type: type[RepoCard], content: str, name: str) -> RepoCard:
@@ -59,14 +121,12 @@ def read_card(card_type: type[RepoCard], content: str, name: str) -> RepoCard:
         ) from error
 
 
-def renew(card: RepoCard, data: CardData, block: str, measured: tuple[str, ...], name: str) -> RepoCard:
+def renew(card: RepoCard, generated: GeneratedCard, name: str) -> RepoCard:
     """Replaces a card's generated part, and the metadata that are measured; fills in metadata that are missing.
 
     Args:
         card: The card, which is changed.
-        data: Metadata of a new card.
-        block: The new generated part.
-        measured: Metadata that a program knows better than the person who edited the card.
+        generated: What to put there.
         name: What error messages call the card.
 
     Returns:
@@ -76,7 +136,7 @@ def renew(card: RepoCard, data: CardData, block: str, measured: tuple[str, ...],
         ValueError: If the comments that mark the generated part are not there once each, in order.
     """
     line_break = "\r\n" if "\r\n" in card.text else "\n"
-    block = block.replace("\n", line_break)
+    block = generated.block.replace("\n", line_break)
     pushed = read_stamp(card)
     markers = re.findall(f"{_BEGIN_PATTERN}|{_END_PATTERN}", card.text)
     if not markers:
@@ -89,8 +149,8 @@ def renew(card: RepoCard, data: CardData, block: str, measured: tuple[str, ...],
             f"{name}: the comments that mark the generated part must be there once each, first `{BEGIN[:28]} …` and "
             f"then `{END}`. Repair them, or move the file away to have a new card written."
         )
-    for key, value in vars(data).items():
-        if key in measured or card.data.get(key) is None or (key == "base_model" and value is not None):
+    for key, value in vars(generated.data).items():
+        if key in generated.measured or card.data.get(key) is None or (key == "base_model" and value is not None):
             card.data[key] = value
     return stamp(card, pushed) if pushed else card
 

@@ -1,4 +1,4 @@
-"""Pushing a finished training folder to the Hub: one commit with all of it, or none."""
+"""Pushing a finished training folder or a data set to the Hub: one commit with all of it, or none."""
 
 import fnmatch
 import json
@@ -6,18 +6,21 @@ import logging
 import shlex
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from json import JSONDecodeError
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
+import yaml
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, RepositoryNotFoundError
 from huggingface_hub.utils import get_session, parse_ratelimit_headers, validate_repo_id
 
 from .card import merge_model_card
 from .checking import TOKEN, check
+from .dataset_card import SIMULATION, is_dataset_folder, merge_dataset_card
 from .files import write_text_atomically
 from .results import without_paths
 
@@ -34,8 +37,6 @@ TIMEOUT_S = 120.0
 MAX_ATTEMPTS = 4
 MAX_WAIT_S = 300.0
 TRANSIENT_STATUS = (408, 429, 500, 502, 503, 504)
-# Of what an earlier push left, these are replaced as a whole: an old model.safetensors beside new shards would win.
-REPLACED = ("model*.safetensors", "model.safetensors.index.json", "pytorch_model*.bin", "figures/*.png")
 
 
 class PushError(RuntimeError):
@@ -52,15 +53,19 @@ def push(
     commit_message: str | None = None,
     token: str | None = None,
 ) -> CommitInfo:
-    """Pushes a finished training folder: weights, configuration, image processor, code, results, figures and card.
+    """Pushes a finished training folder, or a data set.
 
-    All of it becomes one commit, so whoever loads the model meanwhile gets the old one or the new one. An error that
+    Of a training folder go weights, configuration, image processor, code, results, figures and card; of a data set
+    that `training/simulate.py` or `write_lensing_dataset` wrote, the Parquet files, description, contact sheets and
+    card.
+
+    All of it becomes one commit, so whoever loads it meanwhile gets the old one or the new one. An error that
     may pass (a reset, a timeout, 429, 5xx) is tried again, as long as the Hub asks for; a push of another process in
-    between is built upon. The card is renewed from `results.json`, and keeps what was written by hand into the one in
-    the folder or the one on the Hub.
+    between is built upon. The card is renewed from the results or the images, and keeps what was written by hand into
+    the one in the folder or the one on the Hub.
 
     Args:
-        folder: A training run's output folder.
+        folder: A training run's output folder, or the data set's.
         repo_id: Name on the Hub, `"org/name"`, or `"name"` in one's own namespace. Made if there is none.
         revision: Branch to push to; made from `main` if there is none.
         private: Whether a new repository is private; by default as the organisation has it.
@@ -86,7 +91,8 @@ def push(
         validate_repo_id(repo_id)
     except HFValidationError as error:
         raise ValueError(f"{repo_id!r} is no name of a repository, such as 'org/lens-mae': {error}") from error
-    target = _Target(Path(folder), repo_id, revision, private, create_pr, commit_message, token)
+    target_type = _DatasetTarget if is_dataset_folder(folder) else _ModelTarget
+    target = target_type(Path(folder), repo_id, revision, private, create_pr, commit_message, token)
     for attempt in range(1, MAX_ATTEMPTS + 1):
         try:
             with _timeout():
@@ -103,8 +109,14 @@ def push(
     return commit
 
 
-class _Target:
+class _Target(ABC):
     """Where a push goes, and what is known of it so far."""
+
+    kind: Literal["model", "dataset"]
+    what: str
+    with_what: str
+    # Of what an earlier push left, what matches these is replaced as a whole.
+    replaced: tuple[str, ...]
 
     def __init__(
         self,
@@ -121,41 +133,44 @@ class _Target:
         self.revision = revision
         self.private = private
         self.create_pr = create_pr
-        self.commit_message = commit_message or f"Push {folder.resolve().name} with its measured results"
+        self.commit_message = commit_message or f"Push {folder.resolve().name} {self.with_what}"
         self.token = token
         self.api = HfApi(token=token, library_name="lens_transformers")
         self.head: str | None = None
 
     def push(self, files: dict[str, Path]) -> tuple[CommitInfo, str]:
         """Makes one attempt; returns the commit and the card in it."""
-        self.repo_id = self.api.create_repo(self.repo_id, private=self.private, exist_ok=True).repo_id
+        self.repo_id = self.api.create_repo(
+            self.repo_id, repo_type=self.kind, private=self.private, exist_ok=True
+        ).repo_id
         if self.revision != "main" and not self.revision.startswith("refs/"):
-            self.api.create_branch(self.repo_id, branch=self.revision, exist_ok=True)
-        info = self.api.model_info(self.repo_id, revision=self.revision)
+            self.api.create_branch(self.repo_id, repo_type=self.kind, branch=self.revision, exist_ok=True)
+        info: Any = self.api.repo_info(self.repo_id, repo_type=self.kind, revision=self.revision)
         self.head = info.sha
         present = {sibling.rfilename for sibling in info.siblings or []}
-        self._refuse_another_model(present)
-        card = merge_model_card(self.folder, self.repo_id, self._read("README.md", present))
-        contents: dict[str, Path | bytes] = {**files, "README.md": card.encode()}
-        results = without_paths(json.loads(files["results.json"].read_text(encoding="utf-8")))
-        contents["results.json"] = (json.dumps(results, indent=2) + "\n").encode()
+        contents, card = self.contents(files, present)
         operations: list[CommitOperationAdd | CommitOperationDelete] = [
             CommitOperationAdd(name, content) for name, content in contents.items()
         ]
         operations += [
             CommitOperationDelete(name)
             for name in sorted(present - set(files))
-            if any(fnmatch.fnmatch(name, pattern) for pattern in REPLACED)
+            if any(fnmatch.fnmatch(name, pattern) for pattern in self.replaced)
         ]
         commit = self.api.create_commit(
             self.repo_id,
             operations,
             commit_message=self.commit_message,
+            repo_type=self.kind,
             revision=self.revision,
             create_pr=self.create_pr,
             parent_commit=self.head,
         )
         return commit, card
+
+    @abstractmethod
+    def contents(self, files: dict[str, Path], present: set[str]) -> tuple[dict[str, Path | bytes], str]:
+        """What to commit by name, and the card in it; `present` are the names of what is there now."""
 
     def fail(self, error: Exception) -> NoReturn:
         """Says what happened, what is safe and how to go on."""
@@ -170,8 +185,8 @@ class _Target:
         command += ["--create_pr"] if self.create_pr else []
         command += ["--private"] if self.private else []
         message = (
-            f"{self.folder} was not pushed to {self.repo_id}: {_reason(error)} On the Hub {at}; the run lies complete "
-            f"in {self.folder}. {_remedy(error)} push it with\n"
+            f"{self.folder} was not pushed to {self.repo_id}: {_reason(error)} On the Hub {at}; {self.what} lies "
+            f"complete in {self.folder}. {_remedy(error)} push it with\n"
             f"    {shlex.join(command)}"
         )
         # The client's own error, which may quote the server, stays out of the traceback: what it says is said here.
@@ -184,9 +199,33 @@ class _Target:
             text = text.replace(token, "hf_…")
         return TOKEN.sub("hf_…", text)
 
+    def read(self, name: str, present: set[str]) -> str | None:
+        """A text file as it is on the Hub now."""
+        if name not in present:
+            return None
+        with tempfile.TemporaryDirectory() as cache:
+            path = self.api.hf_hub_download(
+                self.repo_id, name, repo_type=self.kind, revision=self.head, cache_dir=cache
+            )
+            return Path(path).read_bytes().decode("utf-8")
+
+
+class _ModelTarget(_Target):
+    kind = "model"
+    # An old model.safetensors beside new shards would win.
+    replaced = ("model*.safetensors", "model.safetensors.index.json", "pytorch_model*.bin", "figures/*.png")
+    what, with_what = "the run", "with its measured results"
+
+    def contents(self, files: dict[str, Path], present: set[str]) -> tuple[dict[str, Path | bytes], str]:
+        self._refuse_another_model(present)
+        card = merge_model_card(self.folder, self.repo_id, self.read("README.md", present))
+        results = without_paths(json.loads(files["results.json"].read_text(encoding="utf-8")))
+        results_text = json.dumps(results, indent=2) + "\n"
+        return {**files, "README.md": card.encode(), "results.json": results_text.encode()}, card
+
     def _refuse_another_model(self, present: set[str]) -> None:
         try:
-            config = json.loads(self._read("config.json", present) or "{}")
+            config = json.loads(self.read("config.json", present) or "{}")
         except JSONDecodeError:  # of no model that anybody could load
             return
         model_type = config.get("model_type", "lens_mae") if isinstance(config, dict) else None
@@ -196,13 +235,20 @@ class _Target:
                 "another name, or delete that repository first."
             )
 
-    def _read(self, name: str, present: set[str]) -> str | None:
-        """A text file as it is on the Hub now."""
-        if name not in present:
-            return None
-        with tempfile.TemporaryDirectory() as cache:
-            path = self.api.hf_hub_download(self.repo_id, name, revision=self.head, cache_dir=cache)
-            return Path(path).read_bytes().decode("utf-8")
+
+class _DatasetTarget(_Target):
+    kind = "dataset"
+    replaced = ("data/*", "contact_sheet*.png", "dataset.yaml", "simulation.yaml")
+    what, with_what = "the data set", "with its card"
+
+    def contents(self, files: dict[str, Path], present: set[str]) -> tuple[dict[str, Path | bytes], str]:
+        card = merge_dataset_card(self.folder, self.repo_id, self.read("README.md", present))
+        contents: dict[str, Path | bytes] = {**files, "README.md": card.encode()}
+        if SIMULATION in files:
+            # A configuration may name files of this machine.
+            description = without_paths(yaml.safe_load(files[SIMULATION].read_text(encoding="utf-8")))
+            contents[SIMULATION] = yaml.safe_dump(description, sort_keys=False).encode()
+        return contents, card
 
 
 # JSONDecodeError: the client reads a body as JSON before it looks at the status.

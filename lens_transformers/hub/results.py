@@ -58,9 +58,9 @@ def read_results(folder: str | Path) -> dict[str, Any]:
 
 
 def without_paths(value: Any) -> Any:
-    """The same results, but of every absolute path only the name: where somebody's files lie is nobody's business."""
+    """The same values, but of every absolute path only the name: where somebody's files lie is nobody's business."""
     if isinstance(value, dict):
-        return {key: without_paths(inner) for key, inner in value.items()}
+        return {without_paths(key): without_paths(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [without_paths(inner) for inner in value]
     return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value

@@ -1,4 +1,4 @@
-"""A Trainer whose `--push_to_hub` pushes the finished, measured run with our card."""
+"""A Trainer whose `--push_to_hub` pushes the finished, measured run with our card, and whose images change anew."""
 
 import logging
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any
 from huggingface_hub import CommitInfo
 from transformers import Trainer
 
+from ..data import EpochCallback, LensDataCollator
 from .card import write_model_card
 from .pushing import PushError, push
 
@@ -15,12 +16,17 @@ logger = logging.getLogger(__name__)
 
 
 class LensTrainer(Trainer):
-    """transformers' `Trainer`, but for what `--push_to_hub` does.
+    """transformers' `Trainer`, but for what `--push_to_hub` does, and that it tells its collator of every epoch.
 
     transformers' own talks to the Hub before the first step, pushes every checkpoint with its pickled arguments, and
     writes a card without baselines. This one trains first, whether there is a network or not. Call `push_to_hub` once
     when `results.json` is written; whatever the Hub says then, the run is complete on the disk.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        if isinstance(self.data_collator, LensDataCollator):
+            self.add_callback(EpochCallback(self.data_collator))
 
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
         """Notes where to push; makes no repository yet."""

@@ -11,7 +11,8 @@ import datasets
 import numpy as np
 import pytest
 
-from lens_transformers.data import LoadReport, load_lensing_dataset
+from lens_transformers.data import LoadReport, lens_features, load_lensing_dataset
+from lens_transformers.data.schema import dataset_from_chunks
 
 
 def _image(seed=0, shape=(8, 8)):
@@ -214,14 +215,37 @@ def test_a_cache_without_permission_is_named(tmp_path, without_rights):
         load_lensing_dataset(tmp_path / "set")
 
 
-def test_a_cache_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
-    _save_classes(tmp_path / "set")
+def _save_table(folder):
+    (folder / "data").mkdir(parents=True)
+    chunk = {"image": _image(0, (3, 1, 8, 8)).astype(np.float32)}
+    dataset_from_chunks([chunk], lens_features((1, 8, 8), label=False)).to_parquet(folder / "data/train.parquet")
+
+
+@pytest.mark.parametrize("kind", ["files", "table", "simulated"])
+def test_a_cache_folder_that_cannot_be_written_is_named(kind, tmp_path, monkeypatch):
+    _save_classes(tmp_path / "files")
+    _save_table(tmp_path / "table")
+    source = "simulate:deeplense_model_2?num_train=2" if kind == "simulated" else tmp_path / kind
     (tmp_path / "cache").write_text("a file")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    with pytest.raises(
-        OSError, match=r"cache/lens_transformers: the cache .* cannot be written \(Not a directory\).*HF"
-    ):
-        load_lensing_dataset(tmp_path / "set")
+    message = r"cache: the cache of datasets cannot be written \((Not a directory|File exists)\).*HF_DATASETS_CACHE"
+    with pytest.raises(OSError, match=message):
+        load_lensing_dataset(source, task="pretraining")
+
+
+def test_a_table_without_permission_is_named(tmp_path, without_rights):
+    _save_table(tmp_path / "table")
+    (tmp_path / "table/data/train.parquet").chmod(0)
+    with without_rights(), pytest.raises(PermissionError, match=r"train\.parquet: cannot be read: Permission denied"):
+        load_lensing_dataset(tmp_path / "table", task="pretraining")
+
+
+def test_a_table_whose_cache_may_not_be_written_is_not_taken_for_damaged(tmp_path, without_rights):
+    _save_table(tmp_path / "table")
+    (tmp_path / "cache").mkdir(exist_ok=True)
+    (tmp_path / "cache").chmod(0o555)
+    with without_rights(), pytest.raises(PermissionError, match=r"cannot be written \(Permission denied\)"):
+        load_lensing_dataset(tmp_path / "table", task="pretraining")
 
 
 def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):

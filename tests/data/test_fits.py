@@ -135,6 +135,25 @@ def test_a_noise_map_of_no_image_is_refused(tmp_path):
         _load(tmp_path)
 
 
+def test_psfs_of_several_sizes_are_refused_by_name_or_padded_to_the_size_that_is_asked_for(tmp_path):
+    for name, size in (("a", 3), ("b", 5)):
+        _write(tmp_path / f"{name}.fits", _image(size))
+        _write(tmp_path / f"{name}_psf.fits", _image(size, (size, size)))
+    with pytest.raises(
+        ValueError, match=r"b\.fits: .*\(1, 5, 5\).* of psf differs from \(1, 3, 3\).*FitsLayout\(psf_size"
+    ):
+        _load(tmp_path)
+    psfs = _load(tmp_path, FitsLayout(psf_size=7))["psf"][:]
+    np.testing.assert_array_equal(psfs, [[np.pad(_image(3, (3, 3)), 2)], [np.pad(_image(5, (5, 5)), 1)]])
+    assert "psf" not in _load(tmp_path, FitsLayout(companions=False)).features
+    with pytest.raises(ValueError, match=r"b\.fits: its PSF of 5 x 5 pixels is larger than psf_size=3"):
+        _load(tmp_path, FitsLayout(psf_size=3))
+    with pytest.raises(ValueError, match=r"a\.fits: its PSF of 3 x 3 pixels has no common centre with 8 x 8"):
+        _load(tmp_path, FitsLayout(psf_size=8))
+    with pytest.raises(ValueError, match="psf_size must be at least 1 pixel, got 0"):
+        FitsLayout(psf_size=0)
+
+
 def test_one_psf_serves_all_images_beside_it(tmp_path):
     for index, name in enumerate("ab"):
         _write(tmp_path / f"{name}.fits", _image(index))

@@ -145,7 +145,9 @@ def test_the_command_fails_where_the_check_does(run, capsys):
 
 def test_a_folder_that_is_not_there_is_one_sentence(tmp_path, capsys):
     assert main(["check", str(tmp_path / "nowhere")]) == 1
-    assert "nowhere is not a folder; pass the output folder of a training run." in capsys.readouterr().err
+    assert (
+        "nowhere is not a folder; pass the output folder of a training run, or a data set." in capsys.readouterr().err
+    )
 
 
 def test_the_commands_write_the_card_and_push(hub, run, capsys):

@@ -3,10 +3,11 @@ import re
 import pytest
 import yaml
 from datasets import Dataset
-from huggingface_hub import DatasetCard, HfApi
+from huggingface_hub import DatasetCard
 
 from lens_transformers.data import lens_features
 from lens_transformers.hub import write_dataset_card
+from lens_transformers.simulation import PRESETS
 
 
 def make_dataset(folder, preset="deeplense_model_2", target_shape=None):
@@ -15,6 +16,7 @@ def make_dataset(folder, preset="deeplense_model_2", target_shape=None):
     row = {"image": [[[0.0] * 8] * 8]}
     row |= {"target": [[[0.0] * 16] * 16]} if target_shape else {"label": 1}
     Dataset.from_list([row] * 3, features=features).to_parquet(folder / "data/train-00000-of-00001.parquet")
+    Dataset.from_list([row] * 1200, features=features).to_parquet(folder / "data/test-00000-of-00001.parquet")
     description = {
         "preset": preset,
         "seed": 7,
@@ -31,10 +33,11 @@ def test_the_facts_of_a_card_are_those_of_the_files(tmp_path):
     assert card.data.task_categories == ["image-classification"]
     assert card.data.size_categories == "1K<n<10K"
     for fact in (
-        "| train | 3 |",
-        "| test | 1,200 |",
-        "| `image` | float32 (1, 8, 8): bands, height, width |",
-        "| `label` | 0 = no_sub, 1 = cdm, 2 = axion |",
+        "| split | images | no_sub | cdm | axion |",
+        "| train | 3 | 0 | 3 | 0 |",
+        "| test | 1,200 | 0 | 1,200 | 0 |",
+        "| `image` | surface brightness: float32 of (bands, height, width) = (1, 8, 8) |",
+        "| `label` | kind of dark matter: 0 = no_sub, 1 = cdm, 2 = axion |",
         "Preset `deeplense_model_2` of `lens_transformers`, seed 7",
         "There is a shortcut",
         'load_dataset("org/lenses"',
@@ -42,11 +45,22 @@ def test_the_facts_of_a_card_are_those_of_the_files(tmp_path):
         assert fact in card.text, fact
 
 
+def test_the_card_of_a_simulation_is_the_same_whatever_its_folder_is_called(tmp_path):
+    cards = [write_dataset_card(make_dataset(tmp_path / name)).read_text() for name in ("one", "two")]
+    assert cards[0] == cards[1] and "one" not in DatasetCard(cards[0]).data.pretty_name
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_has_its_limit(preset, tmp_path):
+    limits = write_dataset_card(make_dataset(tmp_path, preset)).read_text().partition("## Limits")[2]
+    assert limits.count("\n- ") == 2
+
+
 @pytest.mark.parametrize("target_shape", [None, (1, 16, 16)])
 def test_the_code_of_a_card_runs_as_pasted(tmp_path, monkeypatch, capsys, target_shape):
     text = write_dataset_card(make_dataset(tmp_path / "lenses", "sr_deeplense", target_shape)).read_text()
     code = re.search(r"```python\n(.*?)```", text, flags=re.DOTALL).group(1)
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(tmp_path / "lenses")
     exec(compile(code, "card", "exec"), {})
     assert capsys.readouterr().out == ("(1, 8, 8) cdm\n" if target_shape is None else "(1, 8, 8) (1, 16, 16)\n")
 
@@ -61,20 +75,19 @@ def test_the_metadata_are_valid_and_a_persons_words_stay(hub, tmp_path):
     assert card.text.endswith("\nBy hand.\n")
 
 
-def test_a_data_set_that_was_pushed_comes_back_with_its_card(hub, tmp_path):
-    folder = make_dataset(tmp_path / "lenses")
-    write_dataset_card(folder, "org/lenses")
-    HfApi().create_repo("org/lenses", repo_type="dataset")
-    HfApi().upload_folder(repo_id="org/lenses", folder_path=folder, repo_type="dataset")
-    files = hub.files("org/lenses", kind="dataset")
-    for path in ("README.md", "simulation.yaml", "data/train-00000-of-00001.parquet"):
-        assert files[path] == (folder / path).read_bytes()
-    assert DatasetCard.load("org/lenses").data.size_categories == "1K<n<10K"
-
-
-def test_a_folder_without_a_simulation_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"simulation.yaml does not exist; training/simulate.py writes it"):
-        write_dataset_card(tmp_path)
-    (tmp_path / "simulation.yaml").write_text("preset: lens_default\n")
-    with pytest.raises(ValueError, match="lacks seed, splits, versions"):
+@pytest.mark.parametrize(
+    ("description", "message"),
+    [
+        (None, "has neither simulation.yaml, which training/simulate.py writes, nor dataset.yaml"),
+        ({"simulation.yaml": "preset: lens_default\n"}, "simulation.yaml lacks seed, splits, versions"),
+        ({"dataset.yaml": "license: mit\n"}, "dataset.yaml lacks provenance"),
+        ({"dataset.yaml": "license: mit\nprovenance: ' '\n"}, "dataset.yaml: provenance is empty"),
+        ({"dataset.yaml": "license: [\n"}, "dataset.yaml is not YAML"),
+        ({"dataset.yaml": "license: mit\nprovenance: Drawn.\n"}, "data has no .parquet files"),
+    ],
+)
+def test_a_folder_that_says_too_little_is_refused(description, message, tmp_path):
+    for name, text in (description or {}).items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises((FileNotFoundError, ValueError), match=message):
         write_dataset_card(tmp_path)

@@ -2,23 +2,27 @@
 
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from transformers import TrainingArguments
 
-from lens_transformers import LensMAEForClassification
+from lens_transformers import LensMAEForClassification, LensMAEImageProcessor
+from lens_transformers.data import LensDataCollator
 from lens_transformers.hub.trainer import LensTrainer
 
 
 @pytest.fixture
 def make_trainer(finished_run, run):
-    def make_trainer(**arguments):
+    def make_trainer(train_dataset=None, data_collator=None, max_steps=2, **arguments):
         rows = [{"pixel_values": torch.rand(1, 64, 64), "labels": index % 3} for index in range(4)]
         return LensTrainer(
             model=LensMAEForClassification.from_pretrained(finished_run),
+            data_collator=data_collator,
             args=TrainingArguments(
                 output_dir=str(run),
-                max_steps=2,
+                max_steps=max_steps,
+                remove_unused_columns=False,
                 per_device_train_batch_size=2,
                 save_steps=1,
                 report_to="none",
@@ -27,7 +31,7 @@ def make_trainer(finished_run, run):
                 push_to_hub=True,
                 **arguments,
             ),
-            train_dataset=rows,
+            train_dataset=train_dataset or rows,
         )
 
     return make_trainer
@@ -60,6 +64,16 @@ def test_without_a_network_nothing_is_lost_and_the_command_is_given(hub, run, ma
     assert f"python -m lens_transformers.hub push {run} org/dm" in caplog.text
     assert hub.token not in caplog.text
     assert (run / "model.safetensors").is_file()
+
+
+def test_it_tells_its_collator_of_every_epoch(make_trainer, monkeypatch):
+    rows = [{"image": np.eye(64, dtype=np.float32)[None], "label": index % 3} for index in range(4)]
+    epochs = []
+    monkeypatch.setattr(LensDataCollator, "set_epoch", lambda self, epoch: epochs.append(epoch))
+    collator = LensDataCollator(LensMAEImageProcessor(num_bands=1), "classification")
+    trainer = make_trainer(hub_model_id="org/dm", data_collator=collator, train_dataset=rows, max_steps=5)
+    trainer.train()
+    assert epochs == [0, 1, 2]
 
 
 def test_its_card_is_ours(run, make_trainer):
