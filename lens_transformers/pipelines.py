@@ -234,7 +234,7 @@ _TASKS: dict[str, type[LensPipeline]] = {
 }
 
 # Files of one image each.
-_FILE_SUFFIXES = (".npy", *FITS_SUFFIXES, *PICTURE_SUFFIXES)
+FILE_SUFFIXES = (".npy", *FITS_SUFFIXES, *PICTURE_SUFFIXES)
 
 
 def _arrays(images: Any, nan_fill: float | None) -> Iterator[np.ndarray | torch.Tensor]:
@@ -291,16 +291,22 @@ def _read(source: str | Path, nan_fill: float | None) -> Iterator[np.ndarray]:
         files = sorted(path.parent.glob(path.name))
         if not files:
             raise FileNotFoundError(f"{source}: no file fits this pattern.")
-    elif suffix_of(path.name) in _FILE_SUFFIXES:
+    elif suffix_of(path.name) in FILE_SUFFIXES:
         files = [path]
     for file in files:
-        yield _read_file(file)
+        yield read_image_file(file)
     if not files:
         for row in load_lensing_dataset(source, split="all", task="pretraining", nan_fill=nan_fill):
             yield row["image"]
 
 
-def _read_file(path: Path) -> np.ndarray:
+def read_image_file(path: Path) -> np.ndarray:
+    """Reads the image `(height, width)` or `(bands, height, width)` of a `.npy`, FITS or picture file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it holds no image.
+    """
     suffix = suffix_of(path.name)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file.")
@@ -313,4 +319,4 @@ def _read_file(path: Path) -> np.ndarray:
             return read_picture(str(path))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    raise ValueError(f"{path}: one image is read from {', '.join(_FILE_SUFFIXES)}.")
+    raise ValueError(f"{path}: one image is read from {', '.join(FILE_SUFFIXES)}.")
