@@ -28,7 +28,7 @@ RECIPES = HERE / "recipes" / "demo"
 SHARES = {"pretrain": 45, "classify": 42, "classify_few": 12, "sr_deeplense": 35, "sr_physical": 50}
 HONEST_SHARES = {"pretrain_honest": 60, "classify_honest": 55}
 # The part of the budget that is spent on training; the rest pays for starting, simulating and evaluating.
-TRAINING_FRACTION, HONEST_TRAINING_FRACTION = 0.55, 0.85
+TRAINING_FRACTION, HONEST_TRAINING_FRACTION = 0.5, 0.8
 FEW_LABELS = 120
 FULL_BUDGET, HONEST_BUDGET = 10, 60
 HONEST_SEEDS = (0, 1, 2)
@@ -70,7 +70,8 @@ def main() -> None:
         summary["highlights"] = [{**highlight, "passed": None} for highlight in summary["highlights"]]
     write_text_atomically(root / "summary.json", json.dumps(summary, indent=2) + "\n")
     page = report(root, [step.output for step in steps if (step.output / "results.json").is_file()])
-    run(page, f"{len(steps) + 1}/{len(steps) + 1}", time.monotonic() - start)
+    # Its command stays the same whatever was run again.
+    run(page, f"{len(steps) + 1}/{len(steps) + 1}", time.monotonic() - start, again=True)
     print_summary(summary, page.output, time.monotonic() - start)
 
 
@@ -187,12 +188,12 @@ def report(root: Path, runs: list[Path]) -> Step:
     return Step("One page about all of it", output, command)
 
 
-def run(step: Step, number: str, elapsed: float) -> None:
-    """Print a command and run it, unless it has been run to its end already."""
+def run(step: Step, number: str, elapsed: float, *, again: bool = False) -> None:
+    """Print a command and run it, unless it has been run to its end already and is not asked for again."""
     words = shlex.join(step.command)
     record = step.output.parent / f".{step.output.name}.done"
     print(f"\n[{number}, {elapsed:.0f} s] {step.title}\n$ {words}", flush=True)
-    if record.is_file() and record.read_text(encoding="utf-8") == words and step.output.exists():
+    if not again and record.is_file() and record.read_text(encoding="utf-8") == words and step.output.exists():
         print("Already done.")
         return
     step.output.parent.mkdir(parents=True, exist_ok=True)

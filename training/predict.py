@@ -79,8 +79,10 @@ def run(arguments: PredictionArguments) -> None:
     makes_table = arguments.embedding or not all(sharpens)
     if makes_table and (arguments.output is None or Path(arguments.output).suffix not in (".parquet", ".csv")):
         raise ValueError(f"--output is a file .parquet or .csv for the table, not {arguments.output}.")
-    if any(sharpens) and (arguments.output_dir is None or sum(sharpens) > 1):
-        raise ValueError("One super-resolution checkpoint at a time, with --output_dir for its files.")
+    if any(sharpens) and arguments.output_dir is None:
+        raise ValueError("--output_dir is missing: give the folder for the super-resolved files.")
+    if len({type(applier) for applier in appliers}) < len(appliers):
+        raise ValueError("--checkpoints: give one of a kind; the columns of two would have the same names.")
     if arguments.embedding:
         appliers.append(pipeline("embedding", arguments.checkpoints[0], batch_size=arguments.batch_size))
     files = list_files(arguments.files)
@@ -107,10 +109,13 @@ def run(arguments: PredictionArguments) -> None:
         table = pd.concat(rows, ignore_index=True)
         path = Path(str(arguments.output))
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Renamed when it is whole, so that no half of a table is taken for all of it.
+        partial = path.with_name(f".{path.name}")
         if path.suffix == ".parquet":
-            table.to_parquet(path, index=False)
+            table.to_parquet(partial, index=False)
         else:
-            table.to_csv(path, index=False)
+            table.to_csv(partial, index=False)
+        partial.replace(path)
     logger.info("%d of %d files done.", num_done, len(files))
 
 

@@ -76,3 +76,10 @@ def test_an_unreadable_file_is_named_and_skipped_only_if_asked(run_script, check
     run_script(predict, *flags, "--on_error", "skip")
     assert len(pd.read_csv(tmp_path / "table.csv")) == 2
     assert "1.fits" in caplog.text
+
+
+def test_two_checkpoints_of_a_kind_are_refused_before_files_are_read(run_script, checkpoints, night, tmp_path):
+    flags = ["--checkpoints", checkpoints / "classify", checkpoints / "classify", "--files", night]
+    with pytest.raises(ValueError, match="one of a kind"):
+        run_script(predict, *flags, "--output", tmp_path / "table.csv")
+    assert not (tmp_path / "table.csv").exists()
