@@ -112,7 +112,8 @@ def read_rows(
             report = _write_parts(source, unfinished, on_error, nan_fill, num_workers)
             report.save(unfinished / "report.json")
     report = LoadReport.load(folder / "report.json")
-    parts = [Dataset.from_file(str(path)) for path in sorted(folder.glob("*.arrow"))]
+    # Named by their first row; `map` leaves results of its own, `cache-*.arrow`, beside what it maps.
+    parts = [Dataset.from_file(str(path)) for path in sorted(folder.glob("[0-9]*.arrow"))]
     return concatenate_datasets(parts).with_format("numpy"), report
 
 

@@ -197,3 +197,14 @@ def test_a_set_that_was_written_anew_is_not_read_from_the_cache(tmp_path):
     (tmp_path / "data").rmdir()
     _save_parquet(tmp_path, ("train", "test"))
     assert _seeds(load_lensing_dataset(tmp_path, "test")) == [100, 101, 102]
+
+
+def test_what_map_leaves_in_the_cache_is_not_read_as_images(tmp_path):
+    _save_classes(tmp_path)
+    before = load_lensing_dataset(tmp_path, split="all")
+    features = before.features.copy()
+    features["image"] = lens_features((1, 4, 4))["image"]
+    before.map(lambda row: {"image": row["image"][:, :4, :4]}, features=features)
+    after = load_lensing_dataset(tmp_path, split="all")
+    assert after.features == before.features
+    assert _seeds(after) == _seeds(before)
