@@ -19,14 +19,14 @@ import numpy as np
 import pandas as pd
 import torch
 from command_line import parse_arguments
-from run_mae import MaskedCollator, in_flux
 from run_sr import save_outputs
 from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoImageProcessor
 
 from lens_transformers import LensMAEForPreTraining, pipeline
-from lens_transformers.data import LensDataCollator
+from lens_transformers.data import LensDataCollator, MaskedCollator
 from lens_transformers.data.folders import files_in
+from lens_transformers.evaluation.reconstruction import in_flux, masked_errors
 from lens_transformers.pipelines import FILE_SUFFIXES, LensSuperResolution, read_image_file
 
 
@@ -167,8 +167,7 @@ class AnomalyScore:
         batch = self.collator([{"image": image if image.ndim == 3 else image[None]} for image in images])
         outputs = self.model(**{name: value.to(self.model.device) for name, value in batch.items()})
         flux, masks, painted = in_flux(self.model, batch["pixel_values"], outputs, self.image_processor)
-        squares = ((painted.astype(np.float64) - flux) ** 2).mean(axis=1)
-        return squares.sum(axis=(1, 2), where=masks) / masks.sum(axis=(1, 2))
+        return masked_errors(painted, flux, masks)
 
 
 def list_files(sources: list[str]) -> list[str]:

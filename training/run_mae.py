@@ -41,10 +41,11 @@ from streams import EndlessPasses
 from transformers import TrainerCallback
 
 from lens_transformers import LensMAEConfig, LensMAEForPreTraining, LensMAEImageProcessor
-from lens_transformers.data import LABEL_NAMES, LensDataCollator
-from lens_transformers.data.augmentation import sample_keys
-from lens_transformers.evaluation import AnomalyMetric, interpolate_masked, mean_patch
+from lens_transformers.data import LABEL_NAMES, MaskedCollator
+from lens_transformers.evaluation import AnomalyMetric
 from lens_transformers.evaluation.bootstrap import average_with_intervals
+from lens_transformers.evaluation.inpainting import FILLINGS
+from lens_transformers.evaluation.reconstruction import in_flux, masked_errors
 from lens_transformers.visualization import plot_reconstructions, plot_training_curves
 
 
@@ -53,7 +54,6 @@ NUM_FIGURE_ROWS = 4
 BUFFER_SIZE = 1000
 # Images of a stream, which may have to be simulated, that the image processor's constants are measured on.
 NUM_MEASURED_OF_STREAM = 256
-FILLINGS = {"Mean of visible pixels": mean_patch, "Harmonic interpolation": interpolate_masked}
 
 
 @dataclass
@@ -167,33 +167,6 @@ class PretrainingTrainer(RunTrainer):
         return {"loss": torch.stack(losses)}
 
 
-class MaskedCollator:
-    """Makes batches whose blocks are hidden by the pixels and a seed alone: the same in every evaluation and process.
-
-    Args:
-        collator: Makes batches of images.
-        block_size: Side of the blocks that are hidden together, in pixels.
-        seed: Draws other masks.
-    """
-
-    def __init__(self, collator: LensDataCollator, block_size: int, seed: int):
-        self.collator = collator
-        self.block_size = block_size
-        self.seed = seed
-
-    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        """Collates rows, and draws `noise` `(batch, blocks)` for the network."""
-        batch = self.collator(rows)
-        pixel_values = batch["pixel_values"]
-        height, width = pixel_values.shape[2:]
-        num_blocks = -(-height // self.block_size) * -(-width // self.block_size)
-        noise = [
-            torch.rand(num_blocks, generator=torch.Generator().manual_seed(key % 2**63))
-            for key in sample_keys(pixel_values.numpy(), self.seed, epoch=0)
-        ]
-        return {**batch, "noise": torch.stack(noise)}
-
-
 class ReconstructionFigures(TrainerCallback):
     """Draws reconstructions of the first test images, with the same blocks hidden, while training goes on."""
 
@@ -274,22 +247,9 @@ def measure(
         images, masks, painted = in_flux(model, batch["pixel_values"], outputs, image_processor)
         filled = {"LensMAE": painted, **{name: fill(images, masks) for name, fill in FILLINGS.items()}}
         for name, pixels in filled.items():
-            squares = ((pixels.astype(np.float64) - images) ** 2).mean(axis=1)
-            errors[name].append(squares.sum(axis=(1, 2), where=masks) / masks.sum(axis=(1, 2)))
+            errors[name].append(masked_errors(pixels, images, masks))
         shown = shown or [part[:NUM_FIGURE_ROWS] for part in (images, masks, painted)]
     return {name: np.concatenate(values) for name, values in errors.items()}, shown
-
-
-def in_flux(
-    model: LensMAEForPreTraining, pixel_values: torch.Tensor, outputs: Any, image_processor: LensMAEImageProcessor
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Images and reconstructions `(batch, bands, height, width)`, and masks `(batch, height, width)`."""
-    patch_mask = outputs.mask[..., None].expand(-1, -1, model.config.patch_size**2 * model.config.num_channels)
-    height, width = pixel_values.shape[2:]
-    masks = model.unpatchify(patch_mask, (height, width))[:, 0].bool()
-    flux: Any = image_processor.post_process_reconstruction
-    painted = model.reconstruct(pixel_values, outputs)
-    return flux(pixel_values.cpu()).numpy(), masks.cpu().numpy(), flux(painted.cpu()).numpy()
 
 
 def score_anomalies(errors: np.ndarray, labels: np.ndarray, train_classes: Sequence[str]) -> dict[str, Any]:

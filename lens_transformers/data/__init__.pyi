@@ -1,5 +1,5 @@
 from .augmentation import LensAugmentation, get_augmentation
-from .collator import EpochCallback, LensDataCollator
+from .collator import EpochCallback, LensDataCollator, MaskedCollator
 from .fits import FitsLayout
 from .loading import files_of_rows, load_lensing_dataset
 from .report import LoadReport
@@ -14,6 +14,7 @@ __all__ = [
     "LensAugmentation",
     "LensDataCollator",
     "LoadReport",
+    "MaskedCollator",
     "files_of_rows",
     "find_duplicates",
     "get_augmentation",

@@ -11,7 +11,7 @@ from .augmentation import AUGMENTATIONS, Augmentation, LensAugmentation, get_aug
 from .tasks import Task, check_task
 
 
-__all__ = ["EpochCallback", "LensDataCollator"]
+__all__ = ["EpochCallback", "LensDataCollator", "MaskedCollator"]
 
 
 class LensDataCollator:
@@ -84,6 +84,33 @@ class LensDataCollator:
         elif targets is not None:
             batch["labels"] = targets.contiguous()
         return batch
+
+
+class MaskedCollator:
+    """Makes batches whose blocks are hidden by the pixels and a seed alone: the same in every evaluation and process.
+
+    Args:
+        collator: Makes batches of images.
+        block_size: Side of the blocks that are hidden together, in pixels.
+        seed: Draws other masks.
+    """
+
+    def __init__(self, collator: LensDataCollator, block_size: int, seed: int):
+        self.collator = collator
+        self.block_size = block_size
+        self.seed = seed
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        """Collates rows, and draws `noise` `(batch, blocks)` for the network."""
+        batch = self.collator(rows)
+        pixel_values = batch["pixel_values"]
+        height, width = pixel_values.shape[2:]
+        num_blocks = -(-height // self.block_size) * -(-width // self.block_size)
+        noise = [
+            torch.rand(num_blocks, generator=torch.Generator().manual_seed(key % 2**63))
+            for key in sample_keys(pixel_values.numpy(), self.seed, epoch=0)
+        ]
+        return {**batch, "noise": torch.stack(noise)}
 
 
 class EpochCallback(TrainerCallback):

@@ -8,7 +8,7 @@ from .masks import check_masks
 from .reconstruction import ReconstructionMetric
 
 
-__all__ = ["interpolate_masked", "mean_patch", "reconstruction_rows"]
+__all__ = ["FILLINGS", "interpolate_masked", "mean_patch", "reconstruction_rows"]
 
 
 def reconstruction_rows(images: np.ndarray, masks: np.ndarray, split: str = "test") -> list[dict]:
@@ -26,9 +26,8 @@ def reconstruction_rows(images: np.ndarray, masks: np.ndarray, split: str = "tes
     Raises:
         ValueError: If the masks do not fit the images, or hide none or all of an image's pixels.
     """
-    fillings = {"Mean of visible pixels": mean_patch, "Harmonic interpolation": interpolate_masked}
     rows = []
-    for name, fill in fillings.items():
+    for name, fill in FILLINGS.items():
         metrics = ReconstructionMetric().compute(predictions=fill(images, masks), references=images, masks=masks)
         rows.append({"name": name, "split": split, **metrics})
     return rows
@@ -73,6 +72,10 @@ def interpolate_masked(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
         if hidden.any():
             image[:, hidden] = _harmonic(image, hidden)
     return filled
+
+
+# By the names that their rows have.
+FILLINGS = {"Mean of visible pixels": mean_patch, "Harmonic interpolation": interpolate_masked}
 
 
 def _checked(images: np.ndarray, masks: np.ndarray) -> np.ndarray:

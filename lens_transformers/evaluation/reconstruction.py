@@ -1,12 +1,15 @@
 """Reconstruction: the error on the pixels that a masked autoencoder did not see."""
 
+from typing import Any
+
 import numpy as np
+import torch
 
 from .masks import check_masks
 from .metric import PerImageMetric, as_array, as_image_pair
 
 
-__all__ = ["ReconstructionMetric"]
+__all__ = ["ReconstructionMetric", "in_flux", "masked_errors"]
 
 
 class ReconstructionMetric(PerImageMetric):
@@ -37,10 +40,47 @@ class ReconstructionMetric(PerImageMetric):
         if not num_hidden.all():
             image = int(np.argmin(num_hidden))
             raise ValueError(f"masks: image {image} of the batch has no masked pixel, so it has no masked error.")
-        squares = ((predictions - references) ** 2).mean(axis=1)
         self._store(
             {
-                "masked_mse": squares.sum(axis=(1, 2), where=hidden) / num_hidden,
+                "masked_mse": masked_errors(predictions, references, hidden),
                 "mask_ratio": hidden.mean(axis=(1, 2)),
             }
         )
+
+
+def masked_errors(predictions: np.ndarray, references: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """The mean squared error of each image on its masked pixels.
+
+    Args:
+        predictions: Images `(batch, bands, height, width)`.
+        references: The images that they should be, of the same shape.
+        masks: `(batch, height, width)`, true where a pixel was hidden: one in every image at least.
+
+    Returns:
+        Float64 array `(batch,)`.
+    """
+    squares = ((predictions.astype(np.float64) - references) ** 2).mean(axis=1)
+    return squares.sum(axis=(1, 2), where=masks) / masks.sum(axis=(1, 2))
+
+
+def in_flux(
+    model: Any, pixel_values: torch.Tensor, outputs: Any, image_processor: Any
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What a masked autoencoder saw, what was hidden from it and what it painted, in flux.
+
+    Args:
+        model: A `LensMAEForPreTraining`.
+        pixel_values: Its inputs, `(batch, bands, height, width)`.
+        outputs: What it made of them.
+        image_processor: Its image processor.
+
+    Returns:
+        Images `(batch, bands, height, width)`, masks `(batch, height, width)`, true where a pixel was hidden, and the
+        images with what was hidden painted.
+    """
+    patch_mask = outputs.mask[..., None].expand(-1, -1, model.config.patch_size**2 * model.config.num_channels)
+    height, width = pixel_values.shape[2:]
+    masks = model.unpatchify(patch_mask, (height, width))[:, 0].bool()
+    flux = image_processor.post_process_reconstruction
+    painted = model.reconstruct(pixel_values, outputs)
+    return flux(pixel_values.cpu()).numpy(), masks.cpu().numpy(), flux(painted.cpu()).numpy()

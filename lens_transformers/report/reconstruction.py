@@ -5,10 +5,12 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
+from torch.utils.data import DataLoader
 
-from ..data import LABEL_NAMES
+from ..data import LABEL_NAMES, LensDataCollator, MaskedCollator
 from ..evaluation import ReconstructionMetric, reconstruction_rows
 from ..evaluation.explanation import explain
+from ..evaluation.reconstruction import in_flux, masked_errors
 from ..visualization import plot_attention_maps, plot_embedding, plot_lenses, plot_reconstructions
 from .evaluated import NUM_WORST, Evaluation, Images, embed, parameter_figures, sample, worst_table
 
@@ -50,9 +52,7 @@ def evaluate_autoencoder(
             merged = rows.setdefault(row["name"], {"name": row["name"], "split": split})
             merged[f"masked_mse_{ratio:g}"] = row["masked_mse"]
         if ratio == model.config.mask_ratio or not len(evaluation.scores):
-            squares = ((painted - flux) ** 2).mean(axis=1)
-            errors = squares.sum(axis=(1, 2), where=masks) / masks.sum(axis=(1, 2))
-            evaluation.scores, evaluation.score_name = errors, f"masked MSE at {ratio:g}"
+            evaluation.scores, evaluation.score_name = masked_errors(painted, flux, masks), f"masked MSE at {ratio:g}"
             shown = slice(_NUM_SHOWN)
             evaluation.figures["reconstructions"] = plot_reconstructions(
                 flux[shown], masks[shown], painted[shown], evaluation.pixel_scale
@@ -81,7 +81,7 @@ def evaluate_autoencoder(
 def reconstruct(
     model: Any, image_processor: Any, dataset: Dataset, mask_ratio: float, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Hides blocks of images, the same for every network with such blocks, and paints them again, in flux.
+    """Hides blocks of images, the same that training hides to evaluate, and paints them again, in flux.
 
     Args:
         model: A `LensMAEForPreTraining`.
@@ -94,20 +94,12 @@ def reconstruct(
         Images and reconstructions `(images, bands, height, width)`, and masks `(images, height, width)`, true where a
         pixel was hidden.
     """
-    generator = torch.Generator().manual_seed(seed)
-    block_size, pixels_of_patch = model.config.mask_block_size, model.config.patch_size**2 * model.config.num_channels
-    parts: list[tuple[torch.Tensor, ...]] = []
-    for first in range(0, len(dataset), _BATCH_SIZE):
-        batch = dataset.select(range(first, min(first + _BATCH_SIZE, len(dataset))))["image"][:]
-        pixel_values = image_processor(list(batch), return_tensors="pt").pixel_values.to(model.device)
-        height, width = pixel_values.shape[2:]
-        num_blocks = -(-height // block_size) * -(-width // block_size)
-        noise = torch.rand(len(batch), num_blocks, generator=generator).to(model.device)
+    collator = MaskedCollator(LensDataCollator(image_processor, "pretraining"), model.config.mask_block_size, seed)
+    parts: list[tuple[np.ndarray, ...]] = []
+    for collated in DataLoader(dataset.select_columns("image"), _BATCH_SIZE, collate_fn=collator):
+        batch = {name: value.to(model.device) for name, value in collated.items()}
         with torch.inference_mode():
-            outputs = model(pixel_values, noise=noise, mask_ratio=mask_ratio)
-            painted = model.reconstruct(pixel_values, outputs)
-        mask = model.unpatchify(outputs.mask[..., None].expand(-1, -1, pixels_of_patch), (height, width))[:, 0]
-        flux = image_processor.post_process_reconstruction
-        parts.append((flux(pixel_values).cpu(), mask.bool().cpu(), flux(painted).cpu()))
-    images, masks, reconstructions = (torch.cat(part).numpy() for part in zip(*parts, strict=True))
+            outputs = model(**batch, mask_ratio=mask_ratio)
+            parts.append(in_flux(model, batch["pixel_values"], outputs, image_processor))
+    images, masks, reconstructions = (np.concatenate(part) for part in zip(*parts, strict=True))
     return images, masks, reconstructions

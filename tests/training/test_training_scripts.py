@@ -17,7 +17,9 @@ from transformers import (
     AutoModelForPreTraining,
 )
 
-from lens_transformers.data import LABEL_NAMES, lens_features
+from lens_transformers.data import LABEL_NAMES
+from lens_transformers.report import evaluate_checkpoint
+from tests.rings import write_rings
 
 
 SCRIPTS = Path(__file__).parents[2] / "training"
@@ -33,39 +35,19 @@ import run_sr  # noqa: E402
 QUICK = ["--max_steps", "3", "--learning_rate", "1e-3", "--config_overrides", "num_hidden_layers=1"]
 
 
-def write_split(folder, split, num_rows, seed, with_target=False):
-    """Rings whose radius depends on the class, in the house's schema."""
-    generator = np.random.default_rng(seed)
-    y, x = np.mgrid[-1:1:32j, -1:1:32j]
-    labels = np.arange(num_rows) % 3
-    radius = 0.3 + 0.15 * labels[:, None, None] + 0.02 * generator.standard_normal((num_rows, 1, 1))
-    images = np.exp(-(((np.hypot(x, y) - radius) / 0.1) ** 2)).astype(np.float32)[:, None]
-    rows = {"image": images, "label": labels}
-    if with_target:
-        rows["target"] = images
-        rows["image"] = images.reshape(num_rows, 1, 16, 2, 16, 2).mean(axis=(3, 5))
-    features = lens_features(
-        rows["image"].shape[1:], target_shape=images.shape[1:] if with_target else None, label=True
-    )
-    (folder / "data").mkdir(parents=True, exist_ok=True)
-    Dataset.from_dict({name: list(values) for name, values in rows.items()}, features=features).to_parquet(
-        folder / "data" / f"{split}-00000-of-00001.parquet"
-    )
-
-
 @pytest.fixture(scope="module")
 def lenses(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lenses")
-    write_split(folder, "train", 30, seed=0)
-    write_split(folder, "test", 12, seed=1)
+    write_rings(folder, "train", 30, seed=0)
+    write_rings(folder, "test", 12, seed=1)
     return folder
 
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pairs")
-    write_split(folder, "train", 8, seed=0, with_target=True)
-    write_split(folder, "test", 4, seed=1, with_target=True)
+    write_rings(folder, "train", 8, seed=0, with_target=True)
+    write_rings(folder, "test", 4, seed=1, with_target=True)
     return folder
 
 
@@ -101,6 +83,11 @@ def test_pretraining_leaves_a_folder_that_loads_and_its_baselines(pretrained):
     assert (pretrained / "figures/reconstructions.png").stat().st_size > 1000
     assert isinstance(AutoModelForPreTraining.from_pretrained(pretrained), torch.nn.Module)
     assert AutoModel.from_pretrained(pretrained).config.num_hidden_layers == 1
+
+
+def test_the_report_hides_the_same_blocks_as_training_did(pretrained):
+    row = evaluate_checkpoint(pretrained, in_full=False).results["rows"][0]
+    assert row["masked_mse_0.75"] == pytest.approx(read_results(pretrained)["rows"][0]["masked_mse_0.75"], rel=1e-5)
 
 
 def test_the_processors_constants_are_those_of_the_training_images(pretrained, lenses):
