@@ -5,6 +5,7 @@ super-resolution. These take flux and give flux: files, arrays or data sets of a
 arrays in the order of the images come out.
 """
 
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import AutoImageProcessor, PreTrainedModel
 
@@ -31,7 +33,9 @@ from .models.lens_mae import (
 )
 
 
-__all__ = ["Classification", "LensClassification", "LensEmbedding", "LensSuperResolution", "pipeline"]
+__all__ = ["Classification", "LensClassification", "LensEmbedding", "LensSuperResolution", "pipeline", "resize_images"]
+
+logger = logging.getLogger(__name__)
 
 
 def pipeline(
@@ -101,6 +105,31 @@ class Classification:
     def labels(self) -> list[str]:
         """The most probable class of each image."""
         return [self.class_names[index] for index in self.probabilities.argmax(axis=1)]
+
+
+def resize_images(dataset: Dataset, size: tuple[int, int]) -> Dataset:
+    """Resizes the images of a dataset in float, as those of another source have to be for a network.
+
+    Args:
+        dataset: With a column `image`, `(bands, height, width)`.
+        size: Height and width.
+
+    Returns:
+        The dataset in numpy format; the same one if its images have that size.
+    """
+    own = dataset.features["image"]
+    if own.shape[1:] == size:
+        return dataset
+    logger.info("Images of %dx%d pixels are resized to %dx%d.", *own.shape[1:], *size)
+    resize = LensMAEImageProcessor(normalization="none", do_resize=True, size=size)
+    features = dataset.features.copy()
+    features["image"] = type(own)(shape=(own.shape[0], *size), dtype=own.dtype)
+    resized = dataset.map(
+        lambda rows: {"image": list(resize(list(rows["image"]), return_tensors="np").pixel_values)},
+        batched=True,
+        features=features,
+    )
+    return resized.with_format("numpy")
 
 
 class LensPipeline:

@@ -27,7 +27,6 @@ from common import (
     list_test_files,
     load_splits,
     load_validation,
-    logger,
     make_collators,
     name_training_images,
     predict,
@@ -40,11 +39,12 @@ from loop import RunTrainer
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from lens_transformers import LensMAEForClassification, LensMAEImageProcessor
+from lens_transformers import LensMAEForClassification
 from lens_transformers.data import LABEL_NAMES, LensDataCollator, split_by_content
 from lens_transformers.data.schema import IMAGE_COLUMNS
 from lens_transformers.evaluation import ClassificationMetric, average_over_symmetries, pca_logistic_rows
 from lens_transformers.evaluation.calibration import expected_calibration_error, fit_temperature
+from lens_transformers.pipelines import resize_images
 from lens_transformers.visualization import plot_confusion, plot_roc, plot_training_curves
 
 
@@ -103,7 +103,8 @@ def main() -> None:
         validation = load_validation(data_arguments, "classification", test)
     if data_arguments.labels_per_class is not None:
         train = draw_per_class(train, data_arguments.labels_per_class, arguments.seed)
-    test = resize_to_match(test, train)
+    # Another source may have images of another size.
+    test = resize_images(test, train.features["image"].shape[1:])
     model, image_processor = make_classifier(model_arguments, train)
 
     collator, eval_collator = make_collators(image_processor, data_arguments, "classification", arguments.seed)
@@ -322,23 +323,6 @@ def draw_per_class(dataset: Dataset, count: int, seed: int) -> Dataset:
             raise ValueError(f"--labels_per_class {count}: the training set has {len(of_class)} images of {name}.")
         drawn.append(of_class[:count])
     return dataset.select(np.sort(np.concatenate(drawn)))
-
-
-def resize_to_match(test: Dataset, train: Dataset) -> Dataset:
-    """Resize test images, in float, to the size of the training images, where another source has another size."""
-    size, test_size = train.features["image"].shape[1:], test.features["image"].shape[1:]
-    if size == test_size:
-        return test
-    logger.info("Test images of %dx%d pixels are resized to the %dx%d of training.", *test_size, *size)
-    resize = LensMAEImageProcessor(normalization="none", do_resize=True, size=size)
-    features = test.features.copy()
-    features["image"] = train.features["image"]
-    resized = test.map(
-        lambda rows: {"image": list(resize(list(rows["image"]), return_tensors="np").pixel_values)},
-        batched=True,
-        features=features,
-    )
-    return resized.with_format("numpy")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from transformers import (
 from ..data import load_lensing_dataset
 from ..data.tasks import Task
 from ..hub.results import dataset_name, read_results
-from ..models.lens_mae import LensMAEImageProcessor
+from ..pipelines import resize_images
 from ..simulation import LensSimulationConfig, get_preset
 from ..visualization import plot_training_curves
 from .classification import evaluate_classifier
@@ -121,7 +121,7 @@ def _load_own(results: dict[str, Any]) -> Images:
         # Images of another source, which a classifier sees in the size that it was trained on.
         test, simulation = load_lensing_dataset(own["split"], split="all", task=task), None
         if task == "classification" and train is not None:
-            test = _resized(test, train.features["image"].shape[1:])
+            test = resize_images(test, train.features["image"].shape[1:])
     own["split"] = own.get("split") or "test"
     own["num_test"] = min(own.get("num_test") or len(test), len(test))
     return Images(test.select(range(own["num_test"])), train, True, simulation)
@@ -172,18 +172,3 @@ def simulation_of(source: str) -> LensSimulationConfig | None:
     if not record.is_file():
         return None
     return LensSimulationConfig.from_dict(yaml.safe_load(record.read_text(encoding="utf-8"))["config"])
-
-
-def _resized(test: Dataset, size: tuple[int, int]) -> Dataset:
-    """Images, in float, in the size of the training images, as they were tested."""
-    if test.features["image"].shape[1:] == size:
-        return test
-    resize = LensMAEImageProcessor(normalization="none", do_resize=True, size=size)
-    features = test.features.copy()
-    features["image"] = type(features["image"])(shape=(features["image"].shape[0], *size), dtype="float32")
-    resized = test.map(
-        lambda rows: {"image": list(resize(list(rows["image"]), return_tensors="np").pixel_values)},
-        batched=True,
-        features=features,
-    )
-    return resized.with_format("numpy")
