@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import datasets
-import evaluate
 import numpy as np
 
 from .bootstrap import compute_with_intervals, rank_once
@@ -51,15 +50,8 @@ class AnomalyMetric(InMemoryMetric):
             raise ValueError("references must be true (1) of an anomaly and false (0) elsewhere; other values found.")
         super().add_batch(predictions=scores, references=is_anomaly.astype(bool))
 
-    def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=type(self).__doc__ or "",
-            citation="",
-            inputs_description="",
-            features=datasets.Features(
-                {"predictions": datasets.Value("float64"), "references": datasets.Value("bool")}
-            ),
-        )
+    def _columns(self) -> dict[str, Any]:
+        return {"predictions": datasets.Value("float64"), "references": datasets.Value("bool")}
 
     def _compute(
         self, *, predictions=None, references=None, confidence_level: float = 0.95, seed: int = 0

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import datasets
-import evaluate
 import numpy as np
 from sklearn.metrics import confusion_matrix
 
@@ -74,18 +73,8 @@ class ClassificationMetric(InMemoryMetric):
             raise ValueError(f"references must be class ids 0 to {num_classes - 1}, got {np.unique(labels)[:10]}.")
         super().add_batch(predictions=probabilities, references=labels)
 
-    def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=type(self).__doc__ or "",
-            citation="",
-            inputs_description="",
-            features=datasets.Features(
-                {
-                    "predictions": datasets.List(datasets.Value("float64")),
-                    "references": datasets.Value("int64"),
-                }
-            ),
-        )
+    def _columns(self) -> dict[str, Any]:
+        return {"predictions": datasets.List(datasets.Value("float64")), "references": datasets.Value("int64")}
 
     def _compute(
         self, *, predictions=None, references=None, confidence_level: float = 0.95, seed: int = 0

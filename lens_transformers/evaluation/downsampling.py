@@ -4,6 +4,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from .least_squares import solve_normal_equations
+
 
 __all__ = ["LeastSquaresDownsampler"]
 
@@ -24,9 +26,6 @@ class LeastSquaresDownsampler:
     Raises:
         ValueError: If `size` is not odd and positive.
     """
-
-    # Relative to the mean of the normal matrix's diagonal: neighbouring pixels of sharp images are much alike.
-    _RIDGE = 1e-6
 
     def __init__(self, size: int = 5, upscale: int = 2):
         if size < 1 or size % 2 == 0:
@@ -57,9 +56,7 @@ class LeastSquaresDownsampler:
                 patches = F.unfold(sharp[band][:, None], width, stride=self.upscale).mT.flatten(0, 1)
                 normal[band] += patches.T @ patches
                 right[band] += patches.T @ self.interior(blurred[band]).flatten()
-        ridge = self._RIDGE * normal.diagonal(dim1=1, dim2=2).mean(dim=1)[:, None, None]
-        weights = torch.linalg.solve(normal + ridge * torch.eye(width**2, dtype=torch.float64), right)
-        self.kernels = weights.reshape(bands, 1, width, width)
+        self.kernels = solve_normal_equations(normal, right).reshape(bands, 1, width, width)
         return self
 
     def __call__(self, high: torch.Tensor) -> torch.Tensor:

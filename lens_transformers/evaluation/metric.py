@@ -48,6 +48,18 @@ class InMemoryMetric(evaluate.Metric):
             raise ValueError(f"{type(self).__name__}: no images were added.")
         return super().compute(confidence_level=confidence_level, seed=seed)
 
+    def _columns(self) -> dict[str, Any]:
+        """The features of what is kept, by name."""
+        raise NotImplementedError
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description=type(self).__doc__ or "",
+            citation="",
+            inputs_description="",
+            features=datasets.Features(self._columns()),
+        )
+
     def _build_data_dir(self) -> str:
         # The parent creates this folder although nothing is ever written into it.
         return self._data_dir_root
@@ -82,13 +94,8 @@ class PerImageMetric(InMemoryMetric):
     def _combine(self, means: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return means
 
-    def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=type(self).__doc__ or "",
-            citation="",
-            inputs_description="",
-            features=datasets.Features({name: datasets.Value("float64") for name in self.columns}),
-        )
+    def _columns(self) -> dict[str, Any]:
+        return {name: datasets.Value("float64") for name in self.columns}
 
 
 def as_image_pair(predictions: Any, references: Any) -> tuple[np.ndarray, np.ndarray]:

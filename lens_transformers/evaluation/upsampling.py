@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from .least_squares import solve_normal_equations
 from .super_resolution import SuperResolutionMetric
 
 
@@ -91,9 +92,6 @@ class LeastSquaresFilter:
         ValueError: If `size` is not odd and positive or `upscale` is less than one.
     """
 
-    # Relative to the mean of the normal matrix's diagonal: pixels of noise-free images are nearly linearly dependent.
-    _RIDGE = 1e-6
-
     def __init__(self, size: int = 9, upscale: int = 2):
         if size < 1 or size % 2 == 0:
             raise ValueError(f"size must be odd and positive, so that a filter has a centre, got {size}.")
@@ -126,8 +124,7 @@ class LeastSquaresFilter:
             places = F.pixel_unshuffle(_folded(high[batch]), self.upscale).flatten(2).mT.flatten(0, 1)
             normal += neighbourhoods.T @ neighbourhoods
             right += neighbourhoods.T @ places
-        ridge = self._RIDGE * normal.diagonal().mean() * torch.eye(num_weights, dtype=torch.float64)
-        self.weights = torch.linalg.solve(normal + ridge, right)
+        self.weights = solve_normal_equations(normal, right)
         return self
 
     def __call__(self, low: np.ndarray) -> np.ndarray:
