@@ -1,6 +1,5 @@
 """Model cards: `README.md` of a checkpoint folder, its numbers written from `results.json` by the task's template."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from .files import write_text_atomically
+from .files import read_json, write_text_atomically
 from .generated import GeneratedCard, environment, generated_part, merge_card, render_card
 from .results import (
     NOT_MEASURED,
@@ -197,10 +196,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; a model card describes a checkpoint saved with its config.")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}.") from error
+    config = read_json(path)
     if not isinstance(config, dict):
         raise ValueError(f"{path} must hold an object, not {type(config).__name__}.")
     return config

@@ -1,7 +1,21 @@
-"""Writing a text file whole or not at all."""
+"""Reading JSON, and writing a text file whole or not at all."""
 
+import json
 import os
 from pathlib import Path
+from typing import Any
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+        ValueError: If it is none; the message names it.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}.") from error
 
 
 def write_text_atomically(path: str | Path, text: str) -> Path:

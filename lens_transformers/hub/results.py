@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from .files import read_json
+
 
 # Task of a run → the metric that stands for it in one line, first one measured first.
 HEADLINE_METRICS = {
@@ -37,10 +39,7 @@ def read_results(folder: str | Path) -> dict[str, Any]:
         raise FileNotFoundError(
             f"{path} does not exist; it is written at the end of a training run. Pass the run's output folder."
         )
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}.") from error
+    results = read_json(path)
     if not isinstance(results, dict) or results.get("task") not in HEADLINE_METRICS:
         task = results.get("task") if isinstance(results, dict) else results
         raise ValueError(f"{path}: task is {task!r}; it must be one of {', '.join(HEADLINE_METRICS)}.")
