@@ -1,6 +1,6 @@
 """A learning rate for each layer of an encoder, the lower the deeper."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from command_line import LensTrainingArguments
@@ -8,17 +8,17 @@ from torch import nn
 from transformers import PreTrainedModel
 
 
-def group_by_layer(
-    model: PreTrainedModel, arguments: LensTrainingArguments, decayed: Collection[str]
+def group_by_rate(
+    model: PreTrainedModel, arguments: LensTrainingArguments, scales: Mapping[str, float], decayed: Collection[str]
 ) -> list[dict[str, Any]]:
     """Groups of parameters for an optimizer, one for each learning rate and weight decay.
 
     Args:
-        model: The network; its heads have the full learning rate.
-        arguments: With `learning_rate`, `layer_decay` and `weight_decay`.
+        model: The network.
+        arguments: With `learning_rate` and `weight_decay`.
+        scales: The learning rate of every parameter, by its name, in parts of `learning_rate`.
         decayed: Names of the parameters that weight decay is for.
     """
-    scales = learning_rate_scales(model, arguments.layer_decay)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from command_line import LensTrainingArguments
-from layer_decay import group_by_layer
+from layer_decay import group_by_rate, learning_rate_scales
 from torch.optim.swa_utils import AveragedModel
 from transformers import EarlyStoppingCallback, EvalPrediction, TrainerCallback
 from transformers.trainer_callback import TrainerState
@@ -104,7 +104,8 @@ class RunTrainer(LensTrainer):
         if self.optimizer is None and self.args.layer_decay < 1:
             kind, settings = self.get_optimizer_cls_and_kwargs(self.args, self.model)
             decayed = self.get_decay_parameter_names(self.model)
-            self.optimizer = kind(group_by_layer(self.model, self.args, decayed), **settings)
+            scales = learning_rate_scales(self.model, self.args.layer_decay)
+            self.optimizer = kind(group_by_rate(self.model, self.args, scales, decayed), **settings)
         return super().create_optimizer(model)
 
     def training_step(self, model, inputs, num_items_in_batch=None):

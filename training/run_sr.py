@@ -32,7 +32,7 @@ from common import (
     set_up,
 )
 from datasets import Dataset
-from layer_decay import learning_rate_scales
+from layer_decay import group_by_rate, learning_rate_scales
 from loop import RunTrainer
 from transformers import AutoImageProcessor
 
@@ -303,15 +303,13 @@ def make_optimizer(
     model: LensMAEForSuperResolution, arguments: SuperResolutionTrainingArguments
 ) -> torch.optim.Optimizer:
     """AdamW with a learning rate of its own for the encoder, and no decay of biases and norms."""
-    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
-    scales = learning_rate_scales(model, arguments.layer_decay)
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            scale = arguments.encoder_learning_rate_scale if name.startswith("lens_mae.") else 1.0
-            decay = arguments.weight_decay if parameter.ndim > 1 else 0.0
-            groups.setdefault((scale * scales[name] * arguments.learning_rate, decay), []).append(parameter)
+    scales = {
+        name: scale * (arguments.encoder_learning_rate_scale if name.startswith("lens_mae.") else 1.0)
+        for name, scale in learning_rate_scales(model, arguments.layer_decay).items()
+    }
+    decayed = {name for name, parameter in model.named_parameters() if parameter.ndim > 1}
     return torch.optim.AdamW(
-        [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()],
+        group_by_rate(model, arguments, scales, decayed),
         betas=(arguments.adam_beta1, arguments.adam_beta2),
         eps=arguments.adam_epsilon,
     )
