@@ -94,7 +94,8 @@ def simulate(
 
     _keep_freed_memory()
     telescope = _Telescope(config, device)
-    batches = []
+    scenes: list[Scene] = []
+    images: dict[str, torch.Tensor] = {}
     with (
         torch.no_grad(),
         _one_thread(),
@@ -102,9 +103,24 @@ def simulate(
     ):
         for first in range(start, start + num_images, batch_size):
             count = min(batch_size, start + num_images - first)
-            batches.append(_simulate_batch(config, telescope, seed, first, count, compile))
+            batch_scenes, batch_images = _simulate_batch(config, telescope, seed, first, count, compile)
+            for name, part in batch_images.items():
+                if name not in images:
+                    images[name] = part.new_empty(num_images, *part.shape[1:])
+                # Copied while they are in the cache: batches kept and joined at the end would cost a fifth more.
+                images[name][len(scenes) : len(scenes) + count] = part
+            scenes += batch_scenes
             bar.update(count)
-    return _join(config, batches, device)
+    return SimulatedLenses(
+        image=images["image"],
+        target=images.get("target"),
+        label=torch.tensor([scene.label for scene in scenes], device=device) if config.substructure else None,
+        parameters={
+            name: torch.from_numpy(np.array([scene.parameters[name] for scene in scenes])).to(device)
+            for name in scenes[0].parameters
+        },
+        noise_free=images["noise_free"],
+    )
 
 
 class _Telescope:
@@ -132,13 +148,10 @@ class _Telescope:
             self.source_images = torch.from_numpy(loaded).to(device)
 
 
-_Batch = tuple[list[Scene], torch.Tensor, torch.Tensor | None, torch.Tensor]
-
-
 def _simulate_batch(
     config: LensSimulationConfig, telescope: _Telescope, seed: int, first: int, count: int, compile: bool
-) -> _Batch:
-    """Scenes, images, targets and noise-free images `(batch, bands, height, width)`."""
+) -> tuple[list[Scene], dict[str, torch.Tensor]]:
+    """Scenes, and `image`, `noise_free` and, of pairs, `target`, each `(batch, bands, height, width)`."""
     scenes = [draw_scene(config, seed, first + row) for row in range(count)]
     surface = render(
         config,
@@ -161,12 +174,13 @@ def _simulate_batch(
         noise_free = _images(expected, config.bands, telescope.num_pixels)
         if pair is not None and pair.method == "telescope":
             low = noise.exposed(observe(surface, telescope.low_optics) / peak)
-            return scenes, _images(low, config.bands, telescope.num_pixels // pair.upscale), noise_free, noise_free
+            image = _images(low, config.bands, telescope.num_pixels // pair.upscale)
+            return scenes, {"image": image, "target": noise_free, "noise_free": noise_free}
         image = _images(noise.exposed(expected), config.bands, telescope.num_pixels)
     image, noise_free = compiled(_scaled, compile)(config, image, noise_free)
     if pair is not None:
-        return scenes, _shrink(image, pair), image, noise_free
-    return scenes, image, None, noise_free
+        return scenes, {"image": _shrink(image, pair), "target": image, "noise_free": noise_free}
+    return scenes, {"image": image, "noise_free": noise_free}
 
 
 class _Noise:
@@ -232,22 +246,6 @@ def _scaled(
 def _shrink(image: torch.Tensor, pair: SuperResolution) -> torch.Tensor:
     """The bicubic kernel (a = -0.75) without antialiasing, as the official pairs have it."""
     return torch.nn.functional.interpolate(image, scale_factor=1 / pair.upscale, mode="bicubic", align_corners=False)
-
-
-def _join(config: LensSimulationConfig, batches: list, device: torch.device) -> SimulatedLenses:
-    batch_scenes, images, targets, noise_free = zip(*batches, strict=True)
-    scenes = [scene for batch in batch_scenes for scene in batch]
-    parameters = {
-        name: torch.from_numpy(np.array([scene.parameters[name] for scene in scenes])).to(device)
-        for name in scenes[0].parameters
-    }
-    return SimulatedLenses(
-        image=torch.cat(images),
-        target=None if targets[0] is None else torch.cat(targets),
-        label=torch.tensor([scene.label for scene in scenes], device=device) if config.substructure else None,
-        parameters=parameters,
-        noise_free=torch.cat(noise_free),
-    )
 
 
 def _default_batch_size(config: LensSimulationConfig, device: torch.device) -> int:
