@@ -4,7 +4,8 @@
 
 Ours is timed from the draw to the noisy image. lenstronomy is given the scenes drawn, its classes built and warm, and
 only makes images and noise. A vortex that is a line in closed form for us is 100 points for lenstronomy, which has
-none. Where lenstronomy is not installed (tests/requirements-oracle.txt), only ours is timed.
+none. Where lenstronomy is not installed (tests/requirements-oracle.txt), only ours is timed. Where there is a GPU, the
+images a second on it and its memory for ten times as many images are added.
 """
 
 import argparse
@@ -42,7 +43,11 @@ def main() -> None:
     for preset in arguments.presets:
         rows[preset] = time_preset(get_preset(preset), arguments.num_images, arguments.compile, with_lenstronomy)
         print(preset, ", ".join(f"{name} {value:.4g}" for name, value in rows[preset].items()), flush=True)
-    print(f"Wrote {write_results('simulation', {'images_per_second_on_one_core': rows})}")
+    results = {"images_per_second_on_one_core": rows}
+    if torch.cuda.is_available():
+        results["on_gpu"] = {preset: time_on_gpu(get_preset(preset)) for preset in arguments.presets}
+        results["gpu"] = torch.cuda.get_device_name()
+    print(f"Wrote {write_results('simulation', results)}")
 
 
 def time_preset(config: LensSimulationConfig, num_images: int, compile: bool, with_lenstronomy: bool) -> dict:
@@ -69,6 +74,25 @@ def time_preset(config: LensSimulationConfig, num_images: int, compile: bool, wi
     if with_lenstronomy:
         row |= {f"{name}_over_lenstronomy": row[name] / row["lenstronomy"] for name in ways if name != "lenstronomy"}
         row["largest_difference_over_peak"] = difference(config)
+    return row
+
+
+def time_on_gpu(config: LensSimulationConfig, num_images: int = 2000) -> dict:
+    """Images a second, and the peak of memory beside the images themselves, for some images and for ten times as many.
+
+    One core draws the scenes and the random numbers, the same ones on every device.
+    """
+    simulate(config, 64, device="cuda")
+    row: dict[str, float] = {}
+    for count in (num_images, 10 * num_images):
+        torch.cuda.reset_peak_memory_stats()
+        start = time.perf_counter()
+        lenses = simulate(config, count, device="cuda")
+        torch.cuda.synchronize()
+        row[f"images_per_second_of_{count}"] = count / (time.perf_counter() - start)
+        kept = sum(tensor.nbytes for tensor in (lenses.image, lenses.noise_free, lenses.target) if tensor is not None)
+        row[f"working_memory_mib_of_{count}"] = (torch.cuda.max_memory_allocated() - kept) / 2**20
+        del lenses
     return row
 
 

@@ -73,7 +73,7 @@ def simulate(
         device: Where to compute, and where the images are returned. Random numbers are the same on every device.
         batch_size: Images computed at once; it bounds memory and decides speed only. By default it suits the device.
         compile: Whether to compile the inner loops with `torch.compile`, which needs a C++ compiler and half a minute
-            once a process, and changes values by their rounding.
+            once a process, and changes values by their rounding: of noisy pixels one in ten thousand by a photon.
         progress: Whether to show a progress bar.
 
     Returns:
