@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from command_line import ModelArguments
+from command_line import EncoderArguments
 from common import make_config, make_image_processor, make_model
 from datasets import Dataset
 from layer_decay import encoder_parts
@@ -30,8 +30,8 @@ LABELS: dict[str, Any] = {
 
 
 @dataclass
-class ClassifierArguments(ModelArguments):
-    """Which network to start from."""
+class ClassifierArguments(EncoderArguments):
+    """Which network to start from, and how it sees flux."""
 
     model_type: str = field(
         default="lens_mae",
@@ -132,17 +132,18 @@ def _make_stock_image_processor(
         return make_image_processor(arguments, train, **settings)
     pictures = AutoImageProcessor.from_pretrained(arguments.model_name_or_path)
     if isinstance(pictures, LensMAEImageProcessor):
-        return pictures
+        return make_image_processor(arguments, train)
     # Pictures have pixels from 0 to 1, of which these are the mean and deviation; so each image is brought there.
-    return LensMAEImageProcessor(
-        normalization="min_max",
-        num_bands=num_bands,
-        image_mean=pictures.image_mean,
-        image_std=pictures.image_std,
-        do_resize=True,
-        size=_picture_size(pictures),
-        **settings,
-    )
+    settings |= {
+        "normalization": "min_max",
+        "num_bands": num_bands,
+        "image_mean": pictures.image_mean,
+        "image_std": pictures.image_std,
+        "do_resize": True,
+        "size": _picture_size(pictures),
+    }
+    overrides: Any = arguments.image_processor_overrides
+    return LensMAEImageProcessor(**{**settings, **overrides})
 
 
 def _picture_size(pictures: Any) -> list[int]:

@@ -12,7 +12,7 @@ import yaml
 from transformers import HfArgumentParser, TrainingArguments
 from transformers.integrations import is_tensorboard_available
 
-from lens_transformers import LensMAEConfig
+from lens_transformers import LensMAEConfig, LensMAEImageProcessor
 from lens_transformers.data.augmentation import AUGMENTATIONS
 from lens_transformers.data.report import OnError
 
@@ -104,10 +104,32 @@ class ModelArguments:
     config_overrides: str | None = field(
         default=None, metadata={"help": "Changes to the configuration, for instance 'mask_ratio=0.9,pooling=mean'."}
     )
+
+
+@dataclass
+class EncoderArguments(ModelArguments):
+    """Which network to start from, and how it sees flux."""
+
     stretch: float = field(
         default=0.02,
         metadata={"help": "Flux at which the arcsinh stretch turns from linear to logarithmic, when from scratch."},
     )
+    image_processor_overrides: dict | str | None = field(
+        default=None,
+        metadata={
+            "help": 'Changes to the image processor as JSON, such as \'{"do_resize": true, "size": 224}\'. Mean and '
+            "deviation, if not among them, are those of the checkpoint or of the training images."
+        },
+    )
+
+    def __post_init__(self):
+        self.image_processor_overrides = _from_json(self, "image_processor_overrides") or {}
+        known = LensMAEImageProcessor.valid_kwargs.__annotations__
+        if unknown := sorted(set(self.image_processor_overrides) - set(known)):
+            raise ValueError(
+                f"--image_processor_overrides: the image processor has no {', '.join(unknown)}; it has "
+                f"{', '.join(known)}."
+            )
 
 
 @dataclass

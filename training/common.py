@@ -15,7 +15,7 @@ import torch
 import transformers
 import yaml
 from accelerate.utils import gather_object
-from command_line import DataArguments, LensTrainingArguments, ModelArguments
+from command_line import DataArguments, EncoderArguments, LensTrainingArguments, ModelArguments
 from datasets import Dataset, IterableDataset
 from loop import STATE, prepare_output_folder
 from matplotlib.figure import Figure
@@ -194,22 +194,29 @@ def make_model(model_class: type[PreTrainedModel], arguments: ModelArguments, co
 
 
 def make_image_processor(
-    arguments: ModelArguments, train: Dataset | IterableDataset, num_samples: int = 2000, **settings: Any
+    arguments: EncoderArguments, train: Dataset | IterableDataset, num_samples: int = 2000, **settings: Any
 ) -> LensMAEImageProcessor:
-    """The checkpoint's image processor, or one of these settings whose constants are measured on training images."""
+    """The checkpoint's image processor, or one of these settings whose constants are measured on training images.
+
+    Either with the changes asked for, which may be the constants.
+    """
+    overrides: Any = arguments.image_processor_overrides
     if arguments.model_name_or_path is not None:
-        return AutoImageProcessor.from_pretrained(arguments.model_name_or_path)
+        return AutoImageProcessor.from_pretrained(arguments.model_name_or_path, **overrides)
     images = first_images(train, num_samples)
     brightest = float(np.median([image.max() for image in images]))
-    return LensMAEImageProcessor.measured_on(
-        images,
-        normalization="arcsinh",
-        stretch=arguments.stretch,
-        num_bands=train.features["image"].shape[0],
+    settings = {
+        "normalization": "arcsinh",
+        "stretch": arguments.stretch,
+        "num_bands": train.features["image"].shape[0],
         # Pictures usually go from black to white whatever the flux was.
-        white_flux=brightest if brightest > 0 else None,
+        "white_flux": brightest if brightest > 0 else None,
         **settings,
-    )
+        **overrides,
+    }
+    if "image_mean" in settings:
+        return LensMAEImageProcessor(**settings)
+    return LensMAEImageProcessor.measured_on(images, **settings)
 
 
 def first_images(train: Dataset | IterableDataset, count: int) -> np.ndarray:

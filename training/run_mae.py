@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from command_line import DataArguments, LensTrainingArguments, ModelArguments, parse_arguments
+from command_line import DataArguments, EncoderArguments, LensTrainingArguments, parse_arguments
 from common import (
     describe_data,
+    first_images,
     limit_steps,
     load_splits,
     load_validation,
@@ -89,7 +90,7 @@ class PretrainingArguments(LensTrainingArguments):
 
 def main() -> None:
     data_arguments, model_arguments, arguments = parse_arguments(
-        PretrainingDataArguments, ModelArguments, PretrainingArguments
+        PretrainingDataArguments, EncoderArguments, PretrainingArguments
     )
     set_up(arguments)
     train, test = load_splits(data_arguments, "pretraining", data_arguments.streaming)
@@ -103,7 +104,8 @@ def main() -> None:
     image_processor = make_image_processor(model_arguments, train, **measured)
     masking = {} if arguments.mask_ratio is None else {"mask_ratio": arguments.mask_ratio}
     config = make_config(model_arguments, num_channels=train.features["image"].shape[0], **masking)
-    check_blocks(config, train.features["image"].shape[1:])
+    first = image_processor(first_images(train, 1), return_tensors="pt").pixel_values
+    check_blocks(config, first.shape[2:])
     model = make_model(LensMAEForPreTraining, model_arguments, config)
 
     collator, eval_collator = make_collators(image_processor, data_arguments, "pretraining", arguments.seed)

@@ -278,7 +278,7 @@ def find_upscale(pairs: Dataset) -> int:
 def flux_constants(
     train: Dataset, arguments: ModelArguments, num_samples: int = 500
 ) -> dict[str, float | list[float]]:
-    """The constants of the network: mean and deviation of the flux, and the stretch that the encoder is used to."""
+    """The constants of the network: mean and deviation of the flux, and what a pretrained encoder is used to."""
     images = np.asarray(train.select(range(min(num_samples, len(train))))["image"][:], dtype=np.float64)
     constants = {
         "sr_pixel_mean": images.mean(axis=(0, 2, 3)).tolist(),
@@ -286,12 +286,11 @@ def flux_constants(
     }
     if arguments.model_name_or_path is not None:
         pretraining = AutoImageProcessor.from_pretrained(arguments.model_name_or_path)
+        mean, deviation = _as_list(pretraining.image_mean), _as_list(pretraining.image_std)
         if pretraining.normalization == "arcsinh":
-            constants.update(
-                sr_encoder_stretch=pretraining.stretch,
-                sr_encoder_mean=_as_list(pretraining.image_mean),
-                sr_encoder_std=_as_list(pretraining.image_std),
-            )
+            constants.update(sr_encoder_stretch=pretraining.stretch, sr_encoder_mean=mean, sr_encoder_std=deviation)
+        elif pretraining.normalization == "standardize":
+            constants.update(sr_pixel_mean=mean, sr_pixel_std=deviation)
     return constants
 
 
@@ -310,6 +309,7 @@ def make_optimizer(
     decayed = {name for name, parameter in model.named_parameters() if parameter.ndim > 1}
     return torch.optim.AdamW(
         group_by_rate(model, arguments, scales, decayed),
+        lr=arguments.learning_rate,  # a schedule to a smallest rate reads it
         betas=(arguments.adam_beta1, arguments.adam_beta2),
         eps=arguments.adam_epsilon,
     )

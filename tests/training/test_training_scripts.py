@@ -99,6 +99,27 @@ def test_the_processors_constants_are_those_of_the_training_images(pretrained, l
     assert processor.white_flux == pytest.approx(np.median(images.max(axis=(1, 2, 3))))
 
 
+def test_the_image_processor_is_changed_as_asked_for_and_measured_all_the_same(launch, lenses, tmp_path):
+    flags = ["--image_processor_overrides", '{"normalization": "standardize", "do_resize": true, "size": 48}', *QUICK]
+    launch(run_mae, "--dataset", lenses, "--output_dir", tmp_path, *flags)
+    images = list(common.load_lensing_dataset(lenses, "train")["image"][:])
+    pixel_values = AutoImageProcessor.from_pretrained(tmp_path)(images, return_tensors="pt").pixel_values
+    assert pixel_values.shape == (30, 1, 48, 48)
+    assert abs(pixel_values.mean()) < 1e-3 and abs(pixel_values.std() - 1) < 1e-3
+
+
+def test_a_checkpoints_image_processor_keeps_what_is_not_changed(pretrained, lenses):
+    arguments = command_line.EncoderArguments(str(pretrained), image_processor_overrides='{"nan_fill": 0.5}')
+    changed = common.make_image_processor(arguments, common.load_lensing_dataset(lenses, "train"))
+    before = AutoImageProcessor.from_pretrained(pretrained)
+    assert {**before.to_dict(), "nan_fill": 0.5} == changed.to_dict()
+
+
+def test_a_setting_that_no_image_processor_has_is_refused():
+    with pytest.raises(ValueError, match=r"the image processor has no sizes; it has normalization, .*size"):
+        command_line.EncoderArguments(image_processor_overrides='{"sizes": 48}')
+
+
 def test_a_classifier_starts_from_the_pretrained_encoder(launch, lenses, pretrained, tmp_path):
     flags = ["--model_name_or_path", pretrained, "--learning_rate", 0, "--max_steps", 1, "--title", "mine"]
     launch(run_classification, "--dataset", lenses, "--output_dir", tmp_path / "dm", *flags)
@@ -192,24 +213,6 @@ def test_a_file_of_arguments_is_read_and_flags_win_over_it(monkeypatch, tmp_path
     )
     assert data.dataset == "lenses" and arguments.learning_rate == 2e-3 and arguments.max_steps == 9
     assert arguments.lr_scheduler_kwargs == {"min_lr": 0.1}
-
-
-@pytest.mark.parametrize("recipe", sorted((SCRIPTS / "recipes").rglob("*.yaml")), ids=lambda path: path.stem)
-def test_every_recipe_has_only_arguments_that_exist(monkeypatch, recipe, tmp_path):
-    monkeypatch.setattr(
-        sys, "argv", ["script", str(recipe), "--dataset", "lenses", "--output_dir", str(tmp_path / "out")]
-    )
-    data_type, training_type = {
-        "pretrain": (command_line.DataArguments, command_line.LensTrainingArguments),
-        "classify": (
-            run_classification.ClassificationArguments,
-            run_classification.ClassificationTrainingArguments,
-        ),
-        "sr": (run_sr.SuperResolutionArguments, run_sr.SuperResolutionTrainingArguments),
-    }[recipe.stem.split("_")[0]]
-    _, model, arguments = command_line.parse_arguments(data_type, command_line.ModelArguments, training_type)
-    assert model.model_size in ("tiny", "small", "base", "large")
-    assert arguments.learning_rate > 0
 
 
 def test_the_machine_decides_precision_and_device_until_a_flag_does(monkeypatch, tmp_path):
