@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import AutoImageProcessor, PreTrainedModel, Trainer
 
-from lens_transformers import LensMAEConfig, LensMAEImageProcessor
+from lens_transformers import LensMAEConfig, LensMAEForPreTraining, LensMAEImageProcessor, LensMAEModel
 from lens_transformers.data import (
     FitsLayout,
     LensDataCollator,
@@ -187,10 +187,34 @@ def make_config(arguments: ModelArguments, num_channels: int, **settings: Any) -
 
 
 def make_model(model_class: type[PreTrainedModel], arguments: ModelArguments, config: LensMAEConfig):
-    """The network: with the checkpoint's weights, or drawn by the seed."""
-    if arguments.model_name_or_path is None:
+    """The network: with the checkpoint's weights, or drawn by the seed.
+
+    Raises:
+        ValueError: If the checkpoint is of another kind, or its weights do not fit into the network.
+    """
+    checkpoint = arguments.model_name_or_path
+    if checkpoint is None:
         return model_class(config)
-    return model_class.from_pretrained(arguments.model_name_or_path, config=config)
+    kind = (config.architectures or ["no network that it names"])[0]
+    kinds = [model_class.__name__]
+    if model_class is not LensMAEForPreTraining:
+        kinds += [LensMAEForPreTraining.__name__, LensMAEModel.__name__]
+    if kind not in kinds:
+        raise ValueError(
+            f"{checkpoint} holds {kind}, and this needs {' or '.join(kinds)}: of any other, weights would be lost and "
+            "their places drawn at random."
+        )
+    model, loading = model_class.from_pretrained(checkpoint, config=config, output_loading_info=True)
+    # Only a head that the checkpoint does not have may be drawn.
+    drawn = [
+        name for name in loading["missing_keys"] if kind == kinds[0] or name.startswith(f"{model.base_model_prefix}.")
+    ]
+    if unfitting := sorted([*drawn, *loading["unexpected_keys"]]):
+        raise ValueError(
+            f"{checkpoint} does not fit --config_overrides {arguments.config_overrides}: {len(unfitting)} weights "
+            f"would be lost or drawn at random, such as {unfitting[0]}."
+        )
+    return model
 
 
 def make_image_processor(

@@ -6,31 +6,40 @@
 
 The anomaly score of a pretraining checkpoint is its mean squared error, in flux, on hidden pixels: large for images
 unlike those that it was trained on.
+
+A run that is stopped, by Ctrl-C or in any other way, goes on when the same command is given again: what it finished
+lies in a hidden folder beside the table until that is whole.
 """
 
+import json
 import logging
-from collections.abc import Iterator
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from command_line import parse_arguments
-from run_sr import save_outputs
+from run_mae import check_blocks
+from run_sr import save_output
+from table_parts import WRITERS, TableParts
 from tqdm.auto import tqdm
-from transformers import AutoConfig, AutoImageProcessor
+from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
 
-from lens_transformers import LensMAEForPreTraining, pipeline
+from lens_transformers import LensMAEForPreTraining, LensMAEImageProcessor, pipeline
 from lens_transformers.data import LensDataCollator, MaskedCollator
 from lens_transformers.data.folders import files_in
 from lens_transformers.evaluation.reconstruction import in_flux, masked_errors
-from lens_transformers.pipelines import FILE_SUFFIXES, LensSuperResolution, read_image_file
+from lens_transformers.pipelines import FILE_SUFFIXES, LensClassification, LensSuperResolution, read_image_file
 
 
 logger = logging.getLogger(__name__)
+
+# The column of a super-resolved image, and then of the file that it was written to.
+SHARP = "super_resolved"
 
 
 @dataclass
@@ -41,7 +50,9 @@ class PredictionArguments:
         metadata={"help": "Folders or Hub names: classifiers, pretraining or super-resolution checkpoints."}
     )
     files: list[str] = field(metadata={"help": "Image files (.npy, FITS, pictures), or folders of them."})
-    output: str | None = field(default=None, metadata={"help": "The table to write: .parquet or .csv."})
+    output: str | None = field(
+        default=None, metadata={"help": "The table to write: .parquet or .csv. Super-resolution alone needs none."}
+    )
     output_dir: str | None = field(default=None, metadata={"help": "Where super-resolved files go."})
     save_outputs: str = field(
         default="fits",
@@ -55,7 +66,7 @@ class PredictionArguments:
     )
     on_error: str = field(
         default="raise",
-        metadata={"help": "Files that cannot be read: raise, or skip and name them.", "choices": ["raise", "skip"]},
+        metadata={"help": "Files that cannot be used: raise, or skip and name them.", "choices": ["raise", "skip"]},
     )
     batch_size: int = field(default=32, metadata={"help": "Images that go through a network at once."})
     seed: int = field(default=0, metadata={"help": "Draws the masks of the anomaly score."})
@@ -65,19 +76,59 @@ def main() -> None:
     """Apply each checkpoint to each file."""
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     (arguments,) = parse_arguments(PredictionArguments)
-    run(arguments)
+    try:
+        run(arguments)
+    except KeyboardInterrupt:
+        sys.exit(f"Stopped; what is finished is kept. Go on with: {shlex.join(['python', *sys.argv])}")
 
 
 def run(arguments: PredictionArguments) -> None:
     """Apply each checkpoint to each file, a batch at a time.
 
     Raises:
-        ValueError: If there is nowhere to write to, or a file cannot be read and is not to be skipped.
+        ValueError: If there is nowhere to write to, or a file cannot be used and is not to be skipped.
+    """
+    appliers = load_appliers(arguments)
+    files = list_files(arguments.files)
+    parts = TableParts(Path(arguments.output or str(arguments.output_dir)), made_by=describe(arguments))
+    finished = set(parts.read("file"))
+    if finished:
+        logger.info("Going on: %d of %d files are done.", len(finished), len(files))
+    waiting = [(number, file) for number, file in enumerate(files) if file not in finished]
+    with tqdm(total=len(files), initial=len(finished), unit="file") as bar:
+        for start in range(0, len(waiting), arguments.batch_size):
+            batch = waiting[start : start + arguments.batch_size]
+            rows = predict(batch, appliers, arguments)
+            if rows:
+                parts.add({name: [row[name] for row in rows] for name in rows[0]})
+            bar.update(len(batch))
+    num_done = len(parts)
+    if not num_done:
+        raise ValueError("None of the files can be used.")
+    if arguments.output is not None:
+        parts.join(Path(arguments.output))
+    parts.remove()
+    logger.info("%d of %d files done.", num_done, len(files))
+
+
+def describe(arguments: PredictionArguments) -> str:
+    """What decides what comes out, whatever the files are."""
+    names = ("checkpoints", "embedding", "output_dir", "save_outputs", "seed")
+    return json.dumps({name: getattr(arguments, name) for name in names})
+
+
+def load_appliers(arguments: PredictionArguments) -> list[Any]:
+    """Load what each checkpoint is for.
+
+    Raises:
+        ValueError: If there is nowhere to write to, or two would write the same.
     """
     appliers = [load_applier(checkpoint, arguments) for checkpoint in arguments.checkpoints]
     sharpens = [isinstance(applier, LensSuperResolution) for applier in appliers]
-    makes_table = arguments.embedding or not all(sharpens)
-    if makes_table and (arguments.output is None or Path(arguments.output).suffix not in (".parquet", ".csv")):
+    needs_table = arguments.embedding or not all(sharpens)
+    if needs_table and arguments.output is None:
+        raise ValueError("--output is missing: give the file for the table, .parquet or .csv.")
+    if arguments.output is not None and Path(arguments.output).suffix not in WRITERS:
         raise ValueError(f"--output is a file .parquet or .csv for the table, not {arguments.output}.")
     if any(sharpens) and arguments.output_dir is None:
         raise ValueError("--output_dir is missing: give the folder for the super-resolved files.")
@@ -85,49 +136,7 @@ def run(arguments: PredictionArguments) -> None:
         raise ValueError("--checkpoints: give one of a kind; the columns of two would have the same names.")
     if arguments.embedding:
         appliers.append(pipeline("embedding", arguments.checkpoints[0], batch_size=arguments.batch_size))
-    files = list_files(arguments.files)
-    rows: list[pd.DataFrame] = []
-    num_done = 0
-    images_read = readable(files, arguments.on_error)
-    while batch := list(islice(images_read, arguments.batch_size)):
-        names, images = [name for name, _ in batch], [image for _, image in batch]
-        columns: dict[str, Any] = {"file": names}
-        for applier in appliers:
-            if isinstance(applier, LensSuperResolution):
-                upscale = applier.model.config.upscale
-                folder = Path(str(arguments.output_dir))
-                save_outputs(
-                    folder, applier(images), num_done, [""] * num_done + names, upscale, arguments.save_outputs
-                )
-            else:
-                columns.update(columns_of(applier(images)))
-        rows.append(pd.DataFrame(columns))
-        num_done += len(batch)
-    if not rows:
-        raise ValueError("None of the files can be read.")
-    if makes_table:
-        table = pd.concat(rows, ignore_index=True)
-        path = Path(str(arguments.output))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Renamed when it is whole, so that no half of a table is taken for all of it.
-        partial = path.with_name(f".{path.name}")
-        if path.suffix == ".parquet":
-            table.to_parquet(partial, index=False)
-        else:
-            table.to_csv(partial, index=False)
-        partial.replace(path)
-    logger.info("%d of %d files done.", num_done, len(files))
-
-
-def columns_of(result: Any) -> dict[str, np.ndarray]:
-    """Columns of the table, from what a pipeline or an anomaly score gave."""
-    if isinstance(result, np.ndarray):
-        if result.ndim == 1:
-            return {"anomaly_score": result}
-        return {f"embedding_{index}": column for index, column in enumerate(result.T)}
-    return {
-        f"probability_{name}": column for name, column in zip(result.class_names, result.probabilities.T, strict=True)
-    }
+    return appliers
 
 
 def load_applier(checkpoint: str, arguments: PredictionArguments) -> Any:
@@ -136,14 +145,20 @@ def load_applier(checkpoint: str, arguments: PredictionArguments) -> Any:
     Raises:
         ValueError: If it is a checkpoint of another kind.
     """
-    (architecture,) = AutoConfig.from_pretrained(checkpoint).architectures or ("none",)
-    if architecture == "LensMAEForClassification":
-        return pipeline("classification", checkpoint, batch_size=arguments.batch_size)
+    (architecture,) = AutoConfig.from_pretrained(checkpoint).architectures or ("no network",)
+    if architecture == "LensMAEForPreTraining":
+        return AnomalyScore(checkpoint, arguments.seed)
     if architecture == "LensMAEForSuperResolution":
         return pipeline("super-resolution", checkpoint, batch_size=arguments.batch_size)
-    if architecture in ("LensMAE", "LensMAEForPreTraining"):
-        return AnomalyScore(checkpoint, arguments.seed)
-    raise ValueError(f"{checkpoint} holds {architecture}, which is no LensMAE that predicts.")
+    if architecture.endswith("ForImageClassification") or architecture == "LensMAEForClassification":
+        image_processor = AutoImageProcessor.from_pretrained(checkpoint)
+        # Any other than ours makes pictures of flux.
+        if isinstance(image_processor, LensMAEImageProcessor):
+            model = AutoModelForImageClassification.from_pretrained(checkpoint)
+            return LensClassification(model, image_processor, arguments.batch_size)
+    raise ValueError(
+        f"{checkpoint} holds {architecture}, which run_mae.py, run_classification.py or run_sr.py did not leave there."
+    )
 
 
 class AnomalyScore:
@@ -163,15 +178,20 @@ class AnomalyScore:
 
     @torch.inference_mode()
     def __call__(self, images: list[np.ndarray]) -> np.ndarray:
-        """Scores images; returns float64 `(images,)`."""
+        """Scores images; returns float64 `(images,)`.
+
+        Raises:
+            ValueError: If they are too small to hide anything.
+        """
+        check_blocks(self.model.config, images[0].shape[-2:])
         batch = self.collator([{"image": image if image.ndim == 3 else image[None]} for image in images])
         outputs = self.model(**{name: value.to(self.model.device) for name, value in batch.items()})
         flux, masks, painted = in_flux(self.model, batch["pixel_values"], outputs, self.image_processor)
         return masked_errors(painted, flux, masks)
 
 
-def list_files(sources: list[str]) -> list[str]:
-    """List image files, and those in folders by name.
+def list_files(sources: Sequence[str]) -> list[str]:
+    """List image files, and those in folders by name, each once.
 
     Raises:
         ValueError: If a folder holds none.
@@ -182,24 +202,96 @@ def list_files(sources: list[str]) -> list[str]:
         if not found:
             raise ValueError(f"{source} holds no file of {', '.join(FILE_SUFFIXES)}.")
         files += found
-    return files
+    return list(dict.fromkeys(files))
 
 
-def readable(files: list[str], on_error: str) -> Iterator[tuple[str, np.ndarray]]:
-    """Read files one by one, and name those that cannot be.
+def predict(
+    batch: Sequence[tuple[int, str]], appliers: Sequence[Any], arguments: PredictionArguments
+) -> list[dict[str, Any]]:
+    """Rows of the table for numbered files, in their order, but for those that cannot be used.
+
+    Super-resolved images are written, and stand in the table by the names of their files.
 
     Raises:
-        ValueError: If one cannot be read, unless it is to be skipped.
+        ValueError: If a file cannot be used and is not to be skipped.
     """
-    for file in tqdm(files, unit="file"):
+    found = apply_to_files([file for _, file in batch], appliers, arguments.on_error)
+    upscales = [applier.model.config.upscale for applier in appliers if isinstance(applier, LensSuperResolution)]
+    rows = []
+    for number, file in batch:
+        if file not in found:
+            continue
+        row = {"file": file, **found[file]}
+        for upscale in upscales:
+            folder = Path(str(arguments.output_dir))
+            try:
+                row[SHARP] = str(save_output(folder, row[SHARP], number, file, upscale, arguments.save_outputs))
+            except ValueError as error:
+                reject(file, error, arguments.on_error)
+                break
+        else:
+            rows.append(row)
+    return rows
+
+
+def apply_to_files(files: Sequence[str], appliers: Sequence[Any], on_error: str) -> dict[str, dict[str, Any]]:
+    """What the checkpoints make of each file that can be used, by the names of the columns."""
+    images_of_shape: dict[tuple[int, ...], dict[str, np.ndarray]] = {}
+    for file in files:
         try:
             image = read_image_file(Path(file))
         except (OSError, ValueError) as error:
-            if on_error == "raise":
-                raise ValueError(f"{error} (--on_error skip leaves such files out.)") from error
-            logger.warning("Skipped: %s", error)
-            continue
-        yield file, image
+            reject(file, error, on_error)
+        else:
+            images_of_shape.setdefault(image.shape, {})[file] = image
+    found: dict[str, dict[str, Any]] = {}
+    for images in images_of_shape.values():
+        found |= apply_to_images(images, appliers, on_error)
+    return found
+
+
+def apply_to_images(
+    images: Mapping[str, np.ndarray], appliers: Sequence[Any], on_error: str
+) -> dict[str, dict[str, Any]]:
+    """What the checkpoints make of images of one shape, by their files."""
+    columns: dict[str, Any] = {}
+    try:
+        for applier in appliers:
+            columns |= columns_of(applier(list(images.values())))
+    except ValueError as error:
+        if len(images) > 1:  # one of them spoils the batch
+            alone = [apply_to_images({file: image}, appliers, on_error) for file, image in images.items()]
+            return {file: row for found in alone for file, row in found.items()}
+        reject(*images, error, on_error)
+        return {}
+    return {file: {name: values[index] for name, values in columns.items()} for index, file in enumerate(images)}
+
+
+def columns_of(result: Any) -> dict[str, np.ndarray]:
+    """Columns of the table, from what a pipeline or an anomaly score gave."""
+    if isinstance(result, np.ndarray):
+        if result.ndim == 1:
+            return {"anomaly_score": result}
+        if result.ndim == 4:
+            return {SHARP: result}
+        return {f"embedding_{index}": column for index, column in enumerate(result.T)}
+    return {
+        f"probability_{name}": column for name, column in zip(result.class_names, result.probabilities.T, strict=True)
+    }
+
+
+def reject(file: str, error: Exception, on_error: str) -> None:
+    """Name a file that cannot be used.
+
+    Raises:
+        ValueError: If it is not to be skipped.
+    """
+    words = str(error) if file in str(error) else f"{file}: {error}"
+    if on_error == "raise":
+        raise ValueError(
+            f"{words} (--on_error skip leaves such files out; what is finished is kept, and need not be done again.)"
+        ) from error
+    logger.warning("Skipped: %s", words)
 
 
 if __name__ == "__main__":

@@ -48,6 +48,7 @@ from lens_transformers.evaluation import (
     bicubic_upsample,
     upsampling_rows,
 )
+from lens_transformers.hub.files import written_whole
 from lens_transformers.visualization import plot_super_resolution, plot_training_curves
 
 
@@ -231,7 +232,9 @@ def measure(
             ensemble.add_batch(predictions=sharp, references=target)
         if arguments.save_outputs != "none":
             folder = Path(str(trainer.args.output_dir)) / "super_resolved"
-            save_outputs(folder, sharp.numpy(), num_done, originals, model.config.upscale, arguments.save_outputs)
+            for number, image in enumerate(sharp.numpy(), start=num_done):
+                original = None if originals is None else originals[number]
+                save_output(folder, image, number, original, model.config.upscale, arguments.save_outputs)
         num_done += len(sharp)
     rows = [{"name": "LensMAE", "split": "test", **single.compute()}]
     if arguments.self_ensemble:
@@ -239,28 +242,32 @@ def measure(
     return rows, shown
 
 
-def save_outputs(
-    folder: Path, images: np.ndarray, first: int, originals: list[str] | None, upscale: int, suffix: str
-) -> None:
-    """Write images, numbered as the rows of the test set and named as the files that they were made of.
+def save_output(folder: Path, image: np.ndarray, number: int, original: str | None, upscale: int, suffix: str) -> Path:
+    """Write a super-resolved image, numbered, and named as the file that it was made of; all of it or nothing.
 
     Args:
         folder: Where to.
-        images: `(batch, bands, height, width)`, in flux.
-        first: Number of the first of them.
-        originals: The files of all rows, where they have any; of FITS files the coordinates are taken over.
-        upscale: How many times they are as high and wide as they were.
+        image: `(bands, height, width)`, in flux.
+        number: Its row in the test set, or its place among the files.
+        original: Its file, if it has one; of a FITS file the coordinates are taken over.
+        upscale: How many times it is as high and wide as it was.
         suffix: `"npy"` or `"fits"`.
+
+    Returns:
+        The file.
+
+    Raises:
+        ValueError: If the coordinates of the original cannot be taken over.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for number, image in enumerate(images, start=first):
-        original = None if originals is None else originals[number]
-        name = f"{number:06d}" if original is None else f"{number:06d}_{Path(original).name.split('.')[0]}"
-        if suffix == "npy":
-            np.save(folder / f"{name}.npy", image)
-        else:
-            has_coordinates = original is not None and suffix_of(original) in FITS_SUFFIXES
-            write_super_resolved_fits(folder / f"{name}.fits", image, upscale, original if has_coordinates else None)
+    name = f"{number:06d}" if original is None else f"{number:06d}_{Path(original).name.split('.')[0]}"
+    if suffix == "npy":
+        path = folder / f"{name}.npy"
+        with written_whole(path) as temporary, temporary.open("wb") as file:
+            np.save(file, image)
+        return path
+    has_coordinates = original is not None and suffix_of(original) in FITS_SUFFIXES
+    return write_super_resolved_fits(folder / f"{name}.fits", image, upscale, original if has_coordinates else None)
 
 
 def find_upscale(pairs: Dataset) -> int:

@@ -78,8 +78,23 @@ def check(folder: str | Path) -> Check:
     return _check_dataset(folder) if is_dataset_folder(folder) else _check_run(folder)
 
 
+def check_checkpoint(folder: str | Path) -> Check:
+    """Says the same of a checkpoint of a run that is not measured yet: of its weights, configuration and code."""
+    folder, problems = Path(folder), list[str]()
+    files = _network_files(folder, problems)
+    return Check(files, problems + _file_problems(files))
+
+
 def _check_run(folder: Path) -> Check:
     problems: list[str] = []
+    files = _network_files(folder, problems)
+    problems += _card_problems(folder)
+    files = dict(sorted((files | _matching(folder, TRAVELLING)).items()))
+    return Check(files, problems + _file_problems(files))
+
+
+def _network_files(folder: Path, problems: list[str]) -> dict[str, Path]:
+    """What a network is loaded from."""
     config = _read_json(folder / "config.json", "save the model with `save_pretrained`", problems)
     processor = _read_json(
         folder / "preprocessor_config.json", "save the image processor with `save_pretrained`", problems
@@ -88,10 +103,8 @@ def _check_run(folder: Path) -> Check:
         problems.append(f"config.json is that of a {config.get('model_type')!r} model, not of 'lens_mae'.")
     weights = _weights(folder, problems)
     code = _remote_code(folder, config.get("auto_map"), processor.get("auto_map"), problems)
-    problems += _card_problems(folder)
-    files = _matching(folder, TRAVELLING) | {path.name: path for path in (*weights, *code)}
-    files = dict(sorted(files.items()))
-    return Check(files, problems + _file_problems(files))
+    found = _matching(folder, ("config.json", "preprocessor_config.json"))
+    return found | {path.name: path for path in (*weights, *code)}
 
 
 def _check_dataset(folder: Path) -> Check:

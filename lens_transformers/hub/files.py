@@ -1,7 +1,9 @@
-"""Reading JSON, and writing a text file whole or not at all."""
+"""Reading JSON, and writing a file whole or not at all."""
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,17 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path} is not JSON: {error}.") from error
 
 
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Gives a temporary name in the same folder to write to, which is renamed when all is written, or removed."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write_text_atomically(path: str | Path, text: str) -> Path:
     """Writes `text` under a temporary name in the same folder, then renames it, so that no reader sees half of it.
 
@@ -27,11 +40,7 @@ def write_text_atomically(path: str | Path, text: str) -> Path:
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent} is not a folder; create it before {path.name} is written there.")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with written_whole(path) as temporary:
         # newline="": a file with Windows line ends keeps them.
         temporary.write_text(text, encoding="utf-8", newline="")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path

@@ -1,6 +1,7 @@
 """Pushing a finished training folder or a data set to the Hub: one commit with all of it, or none."""
 
 import fnmatch
+import itertools
 import json
 import logging
 import shlex
@@ -19,7 +20,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineMod
 from huggingface_hub.utils import get_session, parse_ratelimit_headers, validate_repo_id
 
 from .card import merge_model_card
-from .checking import TOKEN, check
+from .checking import TOKEN, check, check_checkpoint
 from .dataset_card import SIMULATION, is_dataset_folder, merge_dataset_card
 from .files import write_text_atomically
 from .results import without_paths
@@ -93,20 +94,45 @@ def push(
         raise ValueError(f"{repo_id!r} is no name of a repository, such as 'org/lens-mae': {error}") from error
     target_type = _DatasetTarget if is_dataset_folder(folder) else _ModelTarget
     target = target_type(Path(folder), repo_id, revision, private, create_pr, commit_message, token)
-    for attempt in range(1, MAX_ATTEMPTS + 1):
+    commit, card = _deliver(target, found.files)
+    write_text_atomically(Path(folder) / "README.md", card)
+    return commit
+
+
+def push_checkpoint(
+    folder: str | Path,
+    repo_id: str,
+    *,
+    revision: str = "in-progress",
+    private: bool | None = None,
+    commit_message: str | None = None,
+    token: str | None = None,
+) -> CommitInfo:
+    """Pushes the network of a checkpoint while its run goes on, to a branch of its own.
+
+    It takes the arguments of `push` and raises its errors. A checkpoint is not measured: `main` keeps what its card
+    describes until the run itself is pushed.
+    """
+    found = check_checkpoint(folder)
+    if found.problems:
+        raise ValueError(f"{folder} cannot be pushed: {' '.join(found.problems)}")
+    target = _CheckpointTarget(Path(folder), repo_id, revision, private, False, commit_message, token)
+    return _deliver(target, found.files)[0]
+
+
+def _deliver(target: "_Target", files: dict[str, Path]) -> tuple[CommitInfo, str]:
+    """Makes attempts until one succeeds or none will; returns the commit and the card in it."""
+    for attempt in itertools.count(1):
         try:
             with _timeout():
-                commit, card = target.push(found.files)
-            break
+                return target.push(files)
         except _FAILURES as error:
             wait = _seconds_to_wait(error, attempt)
             # A commit whose answer was lost is found on its branch later; a pull request would be opened twice.
-            if wait is None or (create_pr and _response(error) is None):
+            if wait is None or (target.create_pr and _response(error) is None):
                 target.fail(error)
             logger.warning("Pushing: %s Trying again in %.0f s.", target.redact(_reason(error)), wait)
             time.sleep(wait)
-    write_text_atomically(Path(folder) / "README.md", card)
-    return commit
 
 
 class _Target(ABC):
@@ -180,17 +206,20 @@ class _Target(ABC):
             if _response(error) is None:
                 new = "there may be a new pull request" if self.create_pr else "at the new one"
                 at += f" or, if only the answer was lost, {new}"
+        message = (
+            f"{self.folder} was not pushed to {self.repo_id}: {_reason(error)} On the Hub {at}; {self.what} lies "
+            f"complete in {self.folder}. {self.how_to_go_on(error)}"
+        )
+        # The client's own error, which may quote the server, stays out of the traceback: what it says is said here.
+        raise PushError(self.redact(message)) from None
+
+    def how_to_go_on(self, error: Exception) -> str:
+        """What to mend, and the command to push later."""
         command = ["python", "-m", "lens_transformers.hub", "push", str(self.folder), self.repo_id]
         command += ["--revision", self.revision] if self.revision != "main" else []
         command += ["--create_pr"] if self.create_pr else []
         command += ["--private"] if self.private else []
-        message = (
-            f"{self.folder} was not pushed to {self.repo_id}: {_reason(error)} On the Hub {at}; {self.what} lies "
-            f"complete in {self.folder}. {_remedy(error)} push it with\n"
-            f"    {shlex.join(command)}"
-        )
-        # The client's own error, which may quote the server, stays out of the traceback: what it says is said here.
-        raise PushError(self.redact(message)) from None
+        return f"{_remedy(error)} push it with\n    {shlex.join(command)}"
 
     def redact(self, text: str) -> str:
         """The text without access tokens, ours and any other."""
@@ -234,6 +263,18 @@ class _ModelTarget(_Target):
                 f"{self.repo_id} holds a {model_type!r} model already, which this push would replace. Choose "
                 "another name, or delete that repository first."
             )
+
+
+class _CheckpointTarget(_Target):
+    kind = "model"
+    replaced = _ModelTarget.replaced
+    what, with_what = "the checkpoint", "before it is measured"
+
+    def contents(self, files: dict[str, Path], present: set[str]) -> tuple[dict[str, Path | bytes], str]:
+        return dict(files), ""
+
+    def how_to_go_on(self, error: Exception) -> str:
+        return "Training goes on, and pushes its next checkpoint."
 
 
 class _DatasetTarget(_Target):

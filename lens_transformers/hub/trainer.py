@@ -4,12 +4,14 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import CommitInfo
+from huggingface_hub import CommitInfo, HfApi
 from transformers import Trainer
+from transformers.trainer_utils import HubStrategy
+from transformers.utils.hub import PushInProgress
 
 from ..data import EpochCallback, LensDataCollator
 from .card import write_model_card
-from .pushing import PushError, push
+from .pushing import PushError, push, push_checkpoint
 
 
 logger = logging.getLogger(__name__)
@@ -19,8 +21,9 @@ class LensTrainer(Trainer):
     """transformers' `Trainer`, but for what `--push_to_hub` does, and that it tells its collator of every epoch.
 
     transformers' own talks to the Hub before the first step, pushes every checkpoint with its pickled arguments, and
-    writes a card without baselines. This one trains first, whether there is a network or not. Call `push_to_hub` once
-    when `results.json` is written; whatever the Hub says then, the run is complete on the disk.
+    writes a card without baselines. This one trains, whether there is a network or not. Call `push_to_hub` once when
+    `results.json` is written; whatever the Hub says then, the run is complete on the disk. With any `hub_strategy` but
+    `"end"` the networks of checkpoints are pushed meanwhile, to the branch `in-progress`.
     """
 
     def __init__(self, *args: Any, **kwargs: Any):
@@ -32,6 +35,7 @@ class LensTrainer(Trainer):
         """Notes where to push; makes no repository yet."""
         self.hub_model_id = self.args.hub_model_id or Path(str(self.args.output_dir)).absolute().name  # type: ignore[assignment]
         self.push_in_progress = None
+        self._background = HfApi()  # of one thread, where checkpoints wait for each other
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Saves the model, and does not push it: its results are not measured yet."""
@@ -60,6 +64,7 @@ class LensTrainer(Trainer):
             return None
         if self.hub_model_id is None:
             self.init_hf_repo()
+        self._finish_current_push()
         try:
             return push(
                 str(self.args.output_dir),
@@ -74,4 +79,23 @@ class LensTrainer(Trainer):
             return None
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
-        """Leaves checkpoints where they are: they are not measured, and hold pickles."""
+        """Pushes a checkpoint while training goes on, unless an earlier one is still on its way."""
+        if not self.is_world_process_zero() or self.args.hub_strategy == HubStrategy.END:
+            return
+        if self.push_in_progress is not None and not self.push_in_progress.is_done() and not self.args.hub_always_push:
+            return
+        self.callback_handler.on_push_begin(self.args, self.state, self.control)
+        job = self._background.run_as_future(self._push_checkpoint, checkpoint_folder, self.state.global_step)
+        self.push_in_progress = PushInProgress([job])
+
+    def _push_checkpoint(self, folder: str, step: int) -> None:
+        try:
+            push_checkpoint(
+                folder,
+                str(self.hub_model_id),
+                private=self.args.hub_private_repo,
+                commit_message=f"Training in progress, step {step}",
+                token=self.args.hub_token,
+            )
+        except (PushError, ValueError) as error:
+            logger.warning("%s", error)

@@ -38,7 +38,7 @@ def make_trainer(finished_run, run):
 
 
 def test_the_hub_hears_of_a_run_when_it_is_measured_and_gets_our_card(hub, run, make_trainer):
-    trainer = make_trainer(hub_model_id="org/dm", hub_private_repo=True)
+    trainer = make_trainer(hub_model_id="org/dm", hub_private_repo=True, hub_strategy="end")
     trainer.train()
     trainer.save_model()
     assert hub.requests == []

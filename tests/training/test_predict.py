@@ -1,10 +1,18 @@
 """Files in, a table and super-resolved files out."""
 
+import json
+import os
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import predict
 import pytest
+import run_mae
+import table_parts
 from astropy.io import fits
+from PIL import Image
+from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
 
 from lens_transformers import (
     LensMAEConfig,
@@ -59,6 +67,15 @@ def test_a_table_has_probabilities_anomaly_scores_and_embeddings(run_script, che
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "table.csv"), table, check_dtype=False, rtol=1e-4)
 
 
+def test_the_anomaly_score_is_the_error_that_pretraining_reports(run_script, night, tmp_path):
+    flags = ["--dataset", night, "--test_dataset", night, "--max_steps", 1, "--per_device_train_batch_size", 2]
+    run_script(run_mae, *flags, "--output_dir", tmp_path / "run", "--config_overrides", "num_hidden_layers=1")
+    flags = ["--checkpoints", tmp_path / "run", "--files", night, "--batch_size", 2, "--seed", 42]
+    run_script(predict, *flags, "--output", tmp_path / "table.csv")
+    reported = json.loads((tmp_path / "run/results.json").read_text())["rows"][0]["masked_mse_0.75"]
+    assert pd.read_csv(tmp_path / "table.csv")["anomaly_score"].mean() == pytest.approx(reported, rel=1e-4)
+
+
 def test_super_resolved_files_keep_their_coordinates_scaled(run_script, checkpoints, night, tmp_path):
     flags = ["--checkpoints", checkpoints / "sr", "--files", night, "--batch_size", 2]
     run_script(predict, *flags, "--output_dir", tmp_path / "sharp")
@@ -66,16 +83,131 @@ def test_super_resolved_files_keep_their_coordinates_scaled(run_script, checkpoi
     with fits.open(tmp_path / "sharp" / "000002_2.fits") as hdus:
         np.testing.assert_allclose(hdus[0].data, expected[2, 0], rtol=1e-3, atol=1e-5)
         assert hdus[0].header["CDELT2"] == pytest.approx(5e-6)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["night", "sharp"]
 
 
-def test_an_unreadable_file_is_named_and_skipped_only_if_asked(run_script, checkpoints, night, tmp_path, caplog):
-    (night / "1.fits").write_bytes(b"no image")
+def test_files_of_all_kinds_and_sizes_share_a_folder(run_script, checkpoints, night, tmp_path):
+    images = {
+        "0.npy": IMAGES[0, :24, :20],
+        "1.fits": IMAGES[1],
+        "2.fits": IMAGES[2],
+        "3.npy": IMAGES[None, 0, :24, :20],
+    }
+    (night / "0.fits").unlink()
+    for name, image in images.items():
+        if name.endswith(".npy"):
+            np.save(night / name, image)
+    Image.fromarray((255 * IMAGES[0]).astype(np.uint8)).save(night / "4.png")
+    names = [checkpoints / "sr", checkpoints / "pretrain"]
+    flags = ["--checkpoints", *names, "--files", night, night / "1.fits", "--save_outputs", "npy"]
+    run_script(predict, *flags, "--output", tmp_path / "table.csv", "--output_dir", tmp_path / "sharp")
+    table = pd.read_csv(tmp_path / "table.csv")
+    assert [Path(file).name for file in table["file"]] == ["0.npy", "1.fits", "2.fits", "3.npy", "4.png"]
+    assert (table["anomaly_score"] > 0).all()
+    sharpen = pipeline("super-resolution", checkpoints / "sr", device="cpu")
+    for row, image in enumerate(images.values()):
+        sharp = np.load(table["super_resolved"][row])
+        np.testing.assert_allclose(sharp, sharpen(image)[0], rtol=1e-3, atol=1e-5)
+        assert sharp.shape[1:] == (2 * image.shape[-2], 2 * image.shape[-1])
+
+
+BAD = {
+    "unreadable.fits": (b"no image", "unreadable.fits"),
+    "bands.npy": (np.zeros((3, 32, 32)), "num_channels"),
+    "small.npy": (np.ones((4, 4)), "4x4 pixels"),
+    "nan.npy": (np.full((32, 32), np.nan), "NaN"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_file_that_cannot_be_used_is_named_and_skipped_only_if_asked(
+    run_script, checkpoints, night, tmp_path, caplog, name
+):
+    content, words = BAD[name]
+    (night / name).write_bytes(content) if isinstance(content, bytes) else np.save(night / name, content)
+    (night / name).rename(night / f"1_{name}")  # in the middle of a batch
     flags = ["--checkpoints", checkpoints / "pretrain", "--files", night, "--output", tmp_path / "table.csv"]
-    with pytest.raises(ValueError, match=r"1\.fits"):
+    with pytest.raises(ValueError, match=rf"1_{name}.*--on_error skip"):
         run_script(predict, *flags)
     run_script(predict, *flags, "--on_error", "skip")
-    assert len(pd.read_csv(tmp_path / "table.csv")) == 2
-    assert "1.fits" in caplog.text
+    assert [Path(file).name for file in pd.read_csv(tmp_path / "table.csv")["file"]] == ["0.fits", "1.fits", "2.fits"]
+    assert f"1_{name}" in caplog.text and words in caplog.text
+
+
+def test_coordinates_that_cannot_be_scaled_spoil_one_file_alone(run_script, checkpoints, night, tmp_path, monkeypatch):
+    write = predict.save_output
+
+    def fail(folder, image, number, file, *settings):
+        if number == 1:
+            raise ValueError("its coordinates are distorted by tables")
+        return write(folder, image, number, file, *settings)
+
+    monkeypatch.setattr(predict, "save_output", fail)
+    flags = ["--checkpoints", checkpoints / "sr", "--files", night, "--output_dir", tmp_path / "sharp"]
+    with pytest.raises(ValueError, match=r"1\.fits: its coordinates"):
+        run_script(predict, *flags)
+    run_script(predict, *flags, "--on_error", "skip")
+    assert sorted(os.listdir(tmp_path / "sharp")) == ["000000_0.fits", "000002_2.fits"]
+
+
+def test_a_run_that_is_stopped_goes_on_where_it_was(run_script, checkpoints, night, tmp_path, monkeypatch):
+    names = [checkpoints / "sr", checkpoints / "classify"]
+    flags = ["--checkpoints", *names, "--files", night, "--batch_size", 1, "--output_dir", tmp_path / "sharp"]
+    run_script(predict, *flags, "--output", tmp_path / "unbroken.csv")
+    flags += ["--output", tmp_path / "table.csv"]
+    write = table_parts.pq.write_table
+
+    def stopped(table, path):
+        path.write_bytes(b"half of it")
+        if path.name.startswith(".0000001"):
+            raise KeyboardInterrupt
+        write(table, path)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit, match="Go on with: .*--batch_size 1"):
+        patch.setattr(table_parts.pq, "write_table", stopped)
+        run_script(predict, *flags)
+    assert not (tmp_path / "table.csv").exists()
+    assert os.listdir(tmp_path / ".table.csv.parts") == ["0000000.parquet"]
+    with pytest.raises(ValueError, match=r"\.table\.csv\.parts holds what a stopped run with other"):
+        run_script(predict, *flags, "--save_outputs", "npy")
+
+    first = tmp_path / "sharp/000000_0.fits"
+    written_at = first.stat().st_mtime_ns
+    read = []
+    with monkeypatch.context() as patch:
+        reading = predict.read_image_file
+        patch.setattr(predict, "read_image_file", lambda path: read.append(path.name) or reading(path))
+        run_script(predict, *flags)
+    assert read == ["1.fits", "2.fits"] and first.stat().st_mtime_ns == written_at
+    assert (tmp_path / "table.csv").read_text() == (tmp_path / "unbroken.csv").read_text()
+    assert not list(tmp_path.glob(".*")) and not list((tmp_path / "sharp").glob(".*"))
+
+
+def test_parts_are_joined_a_few_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(table_parts, "PARTS_AT_ONCE", 2)
+    parts = table_parts.TableParts(tmp_path / "table.parquet", "test")
+    for number in range(5):
+        parts.add({"file": [f"{number}.npy"], "score": [np.float32(number)]})
+    parts.join(tmp_path / "table.parquet")
+    table = pd.read_parquet(tmp_path / "table.parquet")
+    assert table["file"].tolist() == [f"{number}.npy" for number in range(5)]
+    assert table["score"].tolist() == [0, 1, 2, 3, 4]
+    assert len(parts) == 5
+
+
+def test_any_classifier_that_was_trained_on_lenses_predicts(run_script, night, tmp_path):
+    layers = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    model = ViTForImageClassification(ViTConfig(image_size=32, num_channels=1, num_labels=3, **layers))
+    model.save_pretrained(tmp_path / "vit")
+    flags = ["--checkpoints", tmp_path / "vit", "--files", night, "--output", tmp_path / "table.parquet"]
+    ViTImageProcessorPil().save_pretrained(tmp_path / "vit")
+    with pytest.raises(ValueError, match="vit holds ViTForImageClassification, which run_mae.py"):
+        run_script(predict, *flags)
+    LensMAEImageProcessor().save_pretrained(tmp_path / "vit")
+    run_script(predict, *flags)
+    probabilities = pd.read_parquet(tmp_path / "table.parquet").filter(like="probability_")
+    assert probabilities.shape == (3, 3)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
 
 
 def test_two_checkpoints_of_a_kind_are_refused_before_files_are_read(run_script, checkpoints, night, tmp_path):
