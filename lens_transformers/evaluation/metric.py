@@ -18,7 +18,8 @@ class InMemoryMetric(evaluate.Metric):
     """An `evaluate.Metric` that keeps what it is given in memory.
 
     `evaluate` would otherwise write every batch into a cache folder in the user's home, where processes of the same
-    experiment meet. Several processes gather their predictions first, as `Trainer` does.
+    experiment meet. Several processes gather each batch before it is added, as `Trainer` does:
+    `accelerator.gather_for_metrics` leaves out the images that fill up the last one.
     """
 
     def __init__(self) -> None:
@@ -98,8 +99,8 @@ class PerImageMetric(InMemoryMetric):
         return {name: datasets.Value("float64") for name in self.columns}
 
 
-def as_image_pair(predictions: Any, references: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Makes float64 arrays of two batches of images.
+def as_image_pair(predictions: Any, references: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Makes float64 tensors of two batches of images: on the GPU that `predictions` are on, or on the CPU.
 
     Args:
         predictions: `(batch, bands, height, width)`.
@@ -108,16 +109,17 @@ def as_image_pair(predictions: Any, references: Any) -> tuple[np.ndarray, np.nda
     Raises:
         ValueError: If the shapes are not so or a pixel is NaN or infinite.
     """
-    pair = as_array("predictions", predictions), as_array("references", references)
-    if pair[0].ndim != 4 or pair[0].shape != pair[1].shape:
+    predictions = _as_float64("predictions", predictions)
+    references = _as_float64("references", references).to(predictions.device)
+    shapes = tuple(predictions.shape), tuple(references.shape)
+    if len(shapes[0]) != 4 or shapes[0] != shapes[1]:
         raise ValueError(
-            "predictions and references must both be (batch, bands, height, width), "
-            f"got {pair[0].shape} and {pair[1].shape}."
+            f"predictions and references must both be (batch, bands, height, width), got {shapes[0]} and {shapes[1]}."
         )
-    for name, images in zip(("predictions", "references"), pair, strict=True):
-        if not np.isfinite(images).all():
-            raise ValueError(f"{name}: {np.count_nonzero(~np.isfinite(images))} pixels are NaN or infinite.")
-    return pair[0].astype(np.float64), pair[1].astype(np.float64)
+    for name, images in (("predictions", predictions), ("references", references)):
+        if num_undefined := int((~images.isfinite()).sum()):
+            raise ValueError(f"{name}: {num_undefined} pixels are NaN or infinite.")
+    return predictions, references
 
 
 def as_array(argument: str, values: Any) -> np.ndarray:
@@ -140,3 +142,10 @@ def as_array(argument: str, values: Any) -> np.ndarray:
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{argument} must be real numbers, got dtype {array.dtype}.")
     return array
+
+
+def _as_float64(argument: str, values: Any) -> torch.Tensor:
+    # Other accelerators than CUDA's may have no float64.
+    if isinstance(values, torch.Tensor) and values.is_cuda:
+        return values.detach().double()
+    return torch.from_numpy(as_array(argument, values).astype(np.float64))

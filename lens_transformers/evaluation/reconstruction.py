@@ -34,7 +34,7 @@ class ReconstructionMetric(PerImageMetric):
         Raises:
             ValueError: If the shapes differ, a pixel is not finite or an image has no masked pixel.
         """
-        predictions, references = as_image_pair(predictions, references)
+        predictions, references = (images.cpu().numpy() for images in as_image_pair(predictions, references))
         hidden = check_masks(as_array("masks", masks), predictions.shape)
         num_hidden = hidden.sum(axis=(1, 2))
         if not num_hidden.all():

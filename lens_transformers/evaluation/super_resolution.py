@@ -4,31 +4,40 @@ import warnings
 from typing import Any
 
 import numpy as np
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+import torch
 
+from .image_quality import compare_images
 from .metric import PerImageMetric, as_image_pair
 
 
 __all__ = ["SuperResolutionMetric"]
 
+_AVERAGED = ("psnr", "ssim", "mse", "mae")
+_RING = tuple(f"{name}_ring" for name in _AVERAGED)
+# Moments of so many images stay in a core's cache.
+_IMAGES_AT_ONCE = 16
+
 
 class SuperResolutionMetric(PerImageMetric):
-    """PSNR and SSIM by scikit-image, MSE and MAE, each averaged per image, and the flux ratio.
+    """PSNR, SSIM, MSE and MAE as scikit-image has them, averaged per image, and the flux ratio.
 
-    `predictions` and `references` are images `(batch, bands, height, width)`. `compute` returns `psnr` in dB, `ssim`,
-    `mse`, `mae`, and `flux_ratio`, the summed flux of all predictions over that of all references; and `intervals`,
-    `[low, high]` of each. With a prediction identical to its reference the mean PSNR is infinite, and with references
-    without flux the ratio is NaN or infinite; both are warned of.
+    `predictions` and `references` are images `(batch, bands, height, width)`; those on a GPU are compared there.
+    `compute` returns `psnr` in dB, `ssim`, `mse`, `mae`; the same of the pixels in each reference's ring, where the
+    arcs are (`image_quality.ring_masks`): `psnr_ring`, `ssim_ring`, `mse_ring`, `mae_ring`; `flux_ratio`, the summed
+    flux of all predictions over that of all references; and `intervals`, `[low, high]` of each.
+
+    With a prediction identical to its reference the mean PSNR is infinite, a constant reference has no ring and does
+    not count for it, and with references without flux the ratio is NaN or infinite; all of it is warned of.
 
     Args:
-        data_range: Brightness range that PSNR and SSIM refer to. It is 1 for the official sets, which are scaled to
-            [0, 1].
+        data_range: Brightness range that PSNR and SSIM refer to. By default it is 1, the range of the official sets,
+            and references that are not within [0, 1] are refused.
     """
 
-    columns = ("psnr", "ssim", "mse", "mae", "flux_prediction", "flux_reference")
+    columns = (*_AVERAGED, *_RING, "has_ring", "flux_prediction", "flux_reference")
 
-    def __init__(self, data_range: float = 1.0):
-        if not data_range > 0:
+    def __init__(self, data_range: float | None = None):
+        if data_range is not None and not data_range > 0:
             raise ValueError(f"data_range must be positive, got {data_range}.")
         self.data_range = data_range
         super().__init__()
@@ -41,32 +50,28 @@ class SuperResolutionMetric(PerImageMetric):
             references: The images that they should be, of the same shape.
 
         Raises:
-            ValueError: If the shapes differ or a pixel is not finite.
+            ValueError: If the shapes differ or are too small for SSIM, a pixel is not finite, or no `data_range` is
+                given and the references are not within [0, 1].
         """
         predictions, references = as_image_pair(predictions, references)
-        difference = predictions - references
-        pairs = list(zip(references, predictions, strict=True))
-        self._store(
-            {
-                "psnr": [self._psnr(*pair) for pair in pairs],
-                "ssim": [structural_similarity(*pair, data_range=self.data_range, channel_axis=0) for pair in pairs],
-                "mse": (difference**2).mean(axis=(1, 2, 3)),
-                "mae": np.abs(difference).mean(axis=(1, 2, 3)),
-                "flux_prediction": predictions.sum(axis=(1, 2, 3)),
-                "flux_reference": references.sum(axis=(1, 2, 3)),
-            }
-        )
-
-    def _psnr(self, reference: np.ndarray, prediction: np.ndarray) -> float:
-        with np.errstate(divide="ignore"):  # identical images have an infinite PSNR
-            return peak_signal_noise_ratio(reference, prediction, data_range=self.data_range)
+        data_range = self.data_range or _unit_range(references)
+        for pair in zip(predictions.split(_IMAGES_AT_ONCE), references.split(_IMAGES_AT_ONCE), strict=True):
+            self._store(_numbers(*pair, data_range))
 
     def _compute(self, **columns: Any) -> dict[str, Any]:
+        num_images = len(columns["psnr"])
         num_identical = np.count_nonzero(np.isinf(columns["psnr"]))
         if num_identical:
             warnings.warn(
-                f"The mean PSNR is infinite and has no interval: {num_identical} of {len(columns['psnr'])} "
+                f"The mean PSNR is infinite and has no interval: {num_identical} of {num_images} "
                 "predictions are identical to their references.",
+                stacklevel=4,
+            )
+        num_constant = num_images - np.count_nonzero(columns["has_ring"])
+        if num_constant:
+            warnings.warn(
+                f"{num_constant} of {num_images} references are constant: they have no ring, and do not count for "
+                "what is measured in it.",
                 stacklevel=4,
             )
         if np.sum(columns["flux_reference"]) == 0:
@@ -74,5 +79,33 @@ class SuperResolutionMetric(PerImageMetric):
         return super()._compute(**columns)
 
     def _combine(self, means: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        kept = {name: means[name] for name in ("psnr", "ssim", "mse", "mae")}
-        return {**kept, "flux_ratio": means["flux_prediction"] / means["flux_reference"]}
+        return {
+            **{name: means[name] for name in _AVERAGED},
+            **{name: means[name] / means["has_ring"] for name in _RING},
+            "flux_ratio": means["flux_prediction"] / means["flux_reference"],
+        }
+
+
+def _numbers(predictions: torch.Tensor, references: torch.Tensor, data_range: float) -> dict[str, np.ndarray]:
+    quality = compare_images(predictions, references, data_range)
+    has_ring = quality["mse_ring"].isfinite()
+    numbers = {
+        **quality,
+        # Zeros, so that what has no ring adds nothing to a mean.
+        **{name: torch.where(has_ring, quality[name], 0.0) for name in _RING},
+        "has_ring": has_ring,
+        "flux_prediction": predictions.sum(dim=(1, 2, 3)),
+        "flux_reference": references.sum(dim=(1, 2, 3)),
+    }
+    return {name: values.cpu().numpy() for name, values in numbers.items()}
+
+
+def _unit_range(references: torch.Tensor) -> float:
+    low, high = references.min().item(), references.max().item()
+    # What float32 makes of a scaling to [0, 1].
+    if low < -1e-6 or high > 1 + 1e-6:
+        raise ValueError(
+            f"data_range is not known: references reach from {low:.4g} to {high:.4g}, not from 0 to 1. Give the range "
+            "of brightness that PSNR and SSIM refer to, the same for all images and networks that are compared."
+        )
+    return 1.0

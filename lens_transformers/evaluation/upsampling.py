@@ -26,7 +26,7 @@ def upsampling_rows(
     *,
     size: int = 9,
     split: str = "test",
-    data_range: float = 1.0,
+    data_range: float | None = None,
 ) -> list[dict]:
     """Scores bicubic, bilinear and nearest upsampling and a least-squares filter that is fitted on training pairs.
 
@@ -37,13 +37,14 @@ def upsampling_rows(
         test_high: As `train_high`.
         size: Width of the filter in low-resolution pixels.
         split: Name of the test pairs' split, for the rows.
-        data_range: Brightness range of PSNR and SSIM.
+        data_range: Brightness range of PSNR and SSIM, as of `SuperResolutionMetric`.
 
     Returns:
         Four rows with the metrics of `SuperResolutionMetric`.
 
     Raises:
-        ValueError: If pairs do not fit each other in number, bands or by one whole ratio.
+        ValueError: If pairs do not fit each other in number, bands or by one whole ratio, or as
+            `SuperResolutionMetric`.
     """
     upscale = _upscale_of(test_low, test_high)
     fitted = LeastSquaresFilter(size=size, upscale=upscale).fit(train_low, train_high)

@@ -4,7 +4,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import silhouette_score
 
-from lens_transformers.evaluation import nearest_neighbours, score_representation
+from lens_transformers.evaluation import RepresentationMetric, nearest_neighbours
 
 
 def _clusters(count, distance=2.0, seed=0):
@@ -16,7 +16,7 @@ def _clusters(count, distance=2.0, seed=0):
 def test_scores_are_those_of_their_definitions():
     train, train_labels = _clusters(120)
     test, test_labels = _clusters(60, seed=1)
-    scores = score_representation(train, train_labels, test, test_labels)
+    scores = RepresentationMetric(train, train_labels).compute(predictions=test, references=test_labels)
     distances = np.linalg.norm(test[:, None] - train, axis=2)
     votes = [np.bincount(train_labels[row.argsort()[:20]], minlength=3).argmax() for row in distances]
     mean, deviation = train.mean(axis=0), train.std(axis=0)
@@ -32,9 +32,18 @@ def test_scores_are_those_of_their_definitions():
 
 
 def test_embeddings_that_know_nothing_are_near_chance():
-    scores = score_representation(*_clusters(300, distance=0.0), *_clusters(150, distance=0.0, seed=1))
+    test, labels = _clusters(150, distance=0.0, seed=1)
+    scores = RepresentationMetric(*_clusters(300, distance=0.0)).compute(predictions=test, references=labels)
     assert 0.2 < scores["knn_accuracy"] < 0.47 and 0.2 < scores["linear_probe_accuracy"] < 0.47
     assert abs(scores["silhouette"]) < 0.05
+
+
+def test_batches_of_tensors_add_up_to_the_whole():
+    test, labels = _clusters(60, seed=1)
+    whole, parts = (RepresentationMetric(*_clusters(120)) for _ in range(2))
+    for part in (slice(0, 32), slice(32, 60)):
+        parts.add_batch(predictions=torch.from_numpy(test[part]), references=torch.from_numpy(labels[part]))
+    assert parts.compute() == whole.compute(predictions=test, references=labels)
 
 
 @pytest.mark.parametrize("features", [2, 40])  # scikit-learn searches trees or all pairs
@@ -62,13 +71,18 @@ def test_wrong_input_is_refused():
     with pytest.raises(ValueError, match=r"queries must be \(images, features\), got an array \(8,\)"):
         nearest_neighbours(train, train[0], 1)
     with pytest.raises(ValueError, match=r"train_labels must be class ids, one for each of 30 images, got .* \(29,\)"):
-        score_representation(train, labels[1:], train, labels)
-    with pytest.raises(ValueError, match="test_labels must be class ids"):
-        score_representation(train, labels, train, labels.astype(float))
+        RepresentationMetric(train, labels[1:])
     with pytest.raises(ValueError, match="train_labels have images of one class alone"):
-        score_representation(train, labels * 0, train, labels)
-    with pytest.raises(ValueError, match="test_labels must have at least two classes"):
-        score_representation(train, labels, train, labels * 0)
+        RepresentationMetric(train, labels * 0)
+    with pytest.raises(ValueError, match="num_neighbours must be from 1 to 30, the images to search, got 31"):
+        RepresentationMetric(train, labels, num_neighbours=31)
+    metric = RepresentationMetric(train, labels)
+    with pytest.raises(ValueError, match="references must be class ids"):
+        metric.add_batch(predictions=train, references=labels.astype(float))
+    with pytest.raises(ValueError, match="to search have 8 features, those to find 7"):
+        metric.add_batch(predictions=train[:, 1:], references=labels)
+    with pytest.raises(ValueError, match="references must have at least two classes"):
+        metric.compute(predictions=train, references=labels * 0)
     train[[3, 5], 1] = np.nan
     with pytest.raises(
         ValueError, match="embeddings: 2 of 30 rows have a feature that is NaN or infinite, first row 3"

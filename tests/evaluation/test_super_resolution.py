@@ -3,7 +3,7 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from lens_transformers.evaluation import SuperResolutionMetric
+from lens_transformers.evaluation import SuperResolutionMetric, compare_images, ring_masks
 from lens_transformers.evaluation.bootstrap import draw_weights
 
 
@@ -27,8 +27,81 @@ def test_every_number_is_averaged_per_image_by_its_definition(bands, data_range)
         "mae": np.mean(np.abs(predictions.astype(np.float64) - references)),
         "flux_ratio": predictions.astype(np.float64).sum() / references.astype(np.float64).sum(),
     }
-    del result["intervals"]
-    assert result == pytest.approx(expected, rel=1e-12)
+    assert {name: result[name] for name in expected} == pytest.approx(expected, rel=1e-12)
+
+
+def _ring(side=40, radius=9.0, noise=0.0, seed=0):
+    """A ring of brightness one on a sky of 0.2."""
+    y, x = np.mgrid[:side, :side] - (side - 1) / 2
+    ring = 0.2 + np.exp(-(((np.hypot(x, y) - radius) / 2) ** 2))
+    return (ring + noise * np.random.default_rng(seed).standard_normal(ring.shape))[None, None]
+
+
+def test_the_ring_is_where_the_arcs_are_and_noise_makes_none():
+    y, x = np.mgrid[:40, :40] - 19.5
+    distance = np.abs(np.hypot(x, y) - 9)
+    for noise in (0.0, 0.05):
+        images = _ring(noise=noise)
+        images = np.concatenate([images, 7 * images - 3])  # whatever the unit of brightness is
+        for ring in ring_masks(torch.from_numpy(images)).numpy():
+            assert ring[distance < 2].all() and not ring[distance > 5].any()
+
+
+def test_the_border_is_in_no_ring_and_bands_share_one():
+    slope = np.linspace(0, 1, 20) * np.ones((20, 1))
+    ring = ring_masks(torch.from_numpy(np.stack([slope, 0 * slope])[None]))
+    assert ring.shape == (1, 20, 20) and ring[0, 3:17, 16].all()
+    assert not (ring[:, :3].any() or ring[:, :, -3:].any())
+
+
+def test_ring_numbers_are_those_of_the_pixels_of_the_ring():
+    references = np.concatenate([_ring(), _ring(radius=6.0)])
+    predictions = references + 0.1 * np.random.default_rng(1).standard_normal(references.shape)
+    result = SuperResolutionMetric(2.0).compute(predictions=predictions, references=references)
+    masks = ring_masks(torch.from_numpy(references)).numpy()
+    expected = {name: [] for name in ("psnr_ring", "ssim_ring", "mse_ring", "mae_ring")}
+    for (reference,), (prediction,), mask in zip(references, predictions, masks, strict=True):
+        similarity = structural_similarity(reference, prediction, data_range=2.0, full=True)[1]
+        expected["ssim_ring"].append(similarity[mask].mean())
+        expected["mae_ring"].append(np.abs(prediction - reference)[mask].mean())
+        expected["mse_ring"].append(((prediction - reference)[mask] ** 2).mean())
+        expected["psnr_ring"].append(peak_signal_noise_ratio(reference[mask], prediction[mask], data_range=2.0))
+    for name, values in expected.items():
+        assert result[name] == pytest.approx(np.mean(values), rel=1e-12)
+        low, high = result["intervals"][name]
+        assert low <= result[name] <= high
+
+
+def test_what_lies_off_the_ring_counts_for_the_whole_image_alone():
+    reference = _ring()
+    prediction = reference.copy()
+    prediction[..., 3:6, 3:6] += 0.5
+    result = SuperResolutionMetric(2.0).compute(predictions=prediction, references=reference + 1e-3)
+    assert result["mae_ring"] == pytest.approx(1e-3) and result["mae"] > 2e-3
+
+
+def test_constant_references_have_no_ring_and_do_not_count_for_it():
+    references = np.concatenate([_ring(), np.full((1, 1, 40, 40), 0.5)])
+    with pytest.warns(UserWarning, match="1 of 2 references are constant: they have no ring"):
+        result = SuperResolutionMetric(2.0).compute(predictions=references + 0.1, references=references)
+    alone = SuperResolutionMetric(2.0).compute(predictions=references[:1] + 0.1, references=references[:1])
+    for name in ("psnr_ring", "ssim_ring", "mse_ring", "mae_ring"):
+        assert result[name] == pytest.approx(alone[name], rel=1e-12)
+    assert result["mse"] == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("shape", [(7, 7), (8, 21), (33, 40)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_batches_of_tensors_have_scikit_images_psnr_and_ssim(shape, dtype):
+    generator = torch.Generator().manual_seed(0)
+    references = 300 * torch.rand(5, 2, *shape, generator=generator, dtype=dtype)
+    predictions = references + 20 * torch.randn(references.shape, generator=generator, dtype=dtype)
+    quality = compare_images(predictions.double(), references.double(), 255.0)
+    for index, pair in enumerate(zip(references.numpy(), predictions.numpy(), strict=True)):
+        pair = [image.astype(np.float64) for image in pair]
+        assert quality["psnr"][index].item() == pytest.approx(peak_signal_noise_ratio(*pair, data_range=255.0))
+        ssim = structural_similarity(*pair, data_range=255.0, channel_axis=0)
+        assert quality["ssim"][index].item() == pytest.approx(ssim, abs=1e-12)
 
 
 def test_batches_and_single_images_add_up_to_the_whole():
@@ -44,7 +117,7 @@ def test_batches_and_single_images_add_up_to_the_whole():
         assert interval == pytest.approx(expected[name], rel=1e-12)
 
 
-def test_a_batch_is_kept_as_six_numbers_an_image():
+def test_a_batch_is_kept_as_a_few_numbers_an_image():
     predictions, references = _images()
     metric = SuperResolutionMetric()
     metric.add_batch(predictions=predictions, references=references)
@@ -57,16 +130,22 @@ def test_identical_images_are_infinitely_good():
     with pytest.warns(UserWarning, match="PSNR is infinite and has no interval: 6 of 6 predictions are identical"):
         result = SuperResolutionMetric().compute(predictions=references, references=references)
     assert np.isnan(result["intervals"].pop("psnr")).all()
-    assert result.pop("intervals") == {"ssim": [1, 1], "mse": [0, 0], "mae": [0, 0], "flux_ratio": [1, 1]}
-    assert result == {"psnr": np.inf, "ssim": 1.0, "mse": 0.0, "mae": 0.0, "flux_ratio": 1.0}
+    assert np.isnan(result["intervals"].pop("psnr_ring")).all()
+    perfect = {"ssim": 1, "mse": 0, "mae": 0, "ssim_ring": 1, "mse_ring": 0, "mae_ring": 0, "flux_ratio": 1}
+    assert result.pop("intervals") == {name: pytest.approx([value] * 2) for name, value in perfect.items()}
+    assert result == pytest.approx({"psnr": np.inf, "psnr_ring": np.inf, **perfect})
 
 
 def test_references_without_flux_have_no_flux_ratio():
     predictions, _ = _images()
     for images, ratio in [(predictions, np.inf), (predictions * 0 + np.resize([1, -1], 18), np.nan)]:
-        with pytest.warns(UserWarning, match="flux_ratio is undefined: the flux of all references sums to zero"):
+        with (
+            pytest.warns(UserWarning, match="flux_ratio is undefined: the flux of all references sums to zero"),
+            pytest.warns(UserWarning, match="6 of 6 references are constant"),
+        ):
             result = SuperResolutionMetric().compute(predictions=images, references=images * 0)
         np.testing.assert_equal(result["flux_ratio"], ratio)
+        assert np.isnan(result["psnr_ring"])
         assert np.isnan(result["intervals"]["flux_ratio"]).all() and np.isfinite(result["intervals"]["mse"]).all()
 
 
@@ -97,6 +176,16 @@ def test_no_files_are_left_and_no_folder_is_made(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_range_that_is_not_given_is_one_and_must_be_that_of_the_references():
+    predictions, references = _images()
+    result = SuperResolutionMetric().compute(predictions=predictions, references=references)
+    assert result == SuperResolutionMetric(1.0).compute(predictions=predictions, references=references)
+    for images in (4 * references, references - 0.5):
+        with pytest.raises(ValueError, match="data_range is not known: references reach from .*, not from 0 to 1"):
+            SuperResolutionMetric().add_batch(predictions=predictions, references=images)
+    SuperResolutionMetric(4.0).add_batch(predictions=predictions, references=4 * references)
+
+
 def test_wrong_input_is_refused():
     predictions, references = _images()
     with pytest.raises(ValueError, match=r"must both be \(batch, bands, height, width\), got \(5, 1, 16, 18\) and"):
@@ -110,5 +199,7 @@ def test_wrong_input_is_refused():
         SuperResolutionMetric().compute(references=references)
     with pytest.raises(ValueError, match="SuperResolutionMetric: no images were added"):
         SuperResolutionMetric().compute()
+    with pytest.raises(ValueError, match=r"Images must be at least 7x7 pixels for SSIM, got \(6, 18\)"):
+        SuperResolutionMetric().add_batch(predictions=references[..., :6, :], references=references[..., :6, :])
     with pytest.raises(ValueError, match="data_range must be positive, got 0"):
         SuperResolutionMetric(0)
