@@ -28,7 +28,7 @@ from ..hub.results import (
 )
 from ..visualization.parameters import parameter_label
 from .comparing import Comparison
-from .evaluated import Evaluation, Table
+from .evaluated import Evaluation, Measured, Table
 
 
 SECTIONS = {
@@ -48,6 +48,7 @@ _CAPTIONS = {
     "embedding_map": "Embedding map: each point an image, on the two directions in which embeddings vary most",
     "attention_maps": "What the answer rests on, over images of the set",
     "planted_subhalos": "What speaks for cdm, over images with one planted subhalo (circle)",
+    "nearest_neighbours": "Test images, and the training images whose embeddings are nearest",
     "worst_ten": "The ten worst images, worst first",
     "worst": "The worst pairs, worst first",
     "residual_power": "Residuals by scale: where a line reaches the target's own, nothing is recovered",
@@ -208,6 +209,8 @@ def _format(table: Table) -> dict[str, Any]:
 
 
 def _format_value(value: Any) -> str:
+    if isinstance(value, Measured):
+        return f"{value.value:.3f} ({value.low:.3f} to {value.high:.3f})"
     if not isinstance(value, float):
         return f"{value:,}" if isinstance(value, int) else str(value)
     return f"{value:.3g}" if math.isfinite(value) else "–"
