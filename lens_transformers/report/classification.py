@@ -94,7 +94,7 @@ def describe_answers(
     evaluation.scores, evaluation.score_name = predicted == labels, "accuracy"
     results = evaluation.results
     metric = ClassificationMetric(LABEL_NAMES).compute(predictions=probabilities, references=labels)
-    own = {"name": results["model"]["name"], "split": results["data"]["split"], **metric}
+    own = {"name": results["model"]["name"], "split": evaluation.split, **metric}
     calibrations = {"as it is": probabilities}
     if temperature != 1:
         # Logits are the logarithms of probabilities, but for a number that softmax does not see.

@@ -100,6 +100,12 @@ class Evaluation:
         return self.results["title"]
 
     @property
+    def split(self) -> str:
+        """The split that its rows name; training names it "test" wherever the images came from."""
+        rows = self.results["rows"]
+        return rows[0].get("split", "test") if rows else self.results["data"]["split"]
+
+    @property
     def pixel_scale(self) -> float | None:
         """Arcsec a pixel of the images (of a pair's target), where that is known."""
         return self.simulation.instrument.pixel_scale_arcsec if self.simulation else None

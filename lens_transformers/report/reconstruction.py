@@ -41,7 +41,7 @@ def evaluate_autoencoder(
     """
     test = images.test
     few = sample(test, _MAX_IMAGES)
-    split = evaluation.results["data"]["split"]
+    split = evaluation.split
     evaluation.results["data"]["num_test"] = len(few)
     # The blocks that training hid from the same images, so that its numbers come out again.
     seed = evaluation.results["training"].get("seed", 0)

@@ -91,9 +91,10 @@ def _classes_table(
         rows.append([row["name"], "", Measured.of(row, "accuracy"), ""])
     return Table(
         "What the embeddings know of the classes",
-        ["features", "accuracy of 20 nearest neighbours", "accuracy of a linear probe", "silhouette"],
+        ["features", "20 nearest neighbours", "linear probe", "silhouette"],
         rows,
-        f"Fitted to {len(train):,} training images, nothing fine-tuned; scored on {len(test):,} test images.",
+        f"Accuracy on {len(test):,} test images of what is fitted to {len(train):,} training images, without any "
+        "fine-tuning; and how far apart the classes of the test images lie, from 1, apart, to 0, mixed.",
     )
 
 

@@ -40,7 +40,7 @@ def evaluate_super_resolution(
     low, target = test["image"][:], test["target"][:]
     sharp = LensSuperResolution(model, image_processor)(low)
     upscale = target.shape[-1] // low.shape[-1]
-    split, data_range = (evaluation.results["data"].get(name) for name in ("split", "data_range"))
+    split, data_range = evaluation.split, evaluation.results["data"].get("data_range")
     metric = SuperResolutionMetric(data_range).compute(predictions=sharp, references=target)
     own = {"name": evaluation.results["model"]["name"], "split": split, **metric}
     baselines = evaluation.results["rows"][1:]

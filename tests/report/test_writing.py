@@ -20,6 +20,7 @@ from lens_transformers import (
 )
 from lens_transformers.data import LABEL_NAMES, load_lensing_dataset, simulate_dataset
 from lens_transformers.evaluation.__main__ import main
+from lens_transformers.hub.results import verdict
 from lens_transformers.report import (
     classification,
     evaluate_checkpoint,
@@ -196,6 +197,18 @@ def test_a_run_is_evaluated_on_its_own_test_images_with_the_baselines_that_it_me
     assert all("training" in text.get_text() for text in roc[1:])
     elsewhere = evaluate_checkpoint(run, source, split="train")
     assert "measured in training" not in [row["name"] for row in elsewhere.results["rows"]]
+
+
+def test_images_of_another_source_that_a_run_was_tested_on_keep_their_baselines(sources, tmp_path):
+    baseline = {"name": "Bicubic", "split": "test", "psnr": 50.0}
+    source = sources["super_resolution"]
+    run = make_checkpoint(tmp_path / "run", "super_resolution", source, [baseline])
+    results = json.loads((run / "results.json").read_text())
+    results["data"]["split"] = source  # as of --test_dataset
+    (run / "results.json").write_text(json.dumps(results))
+    evaluation = evaluate_checkpoint(run, in_full=False)
+    assert [row["split"] for row in evaluation.results["rows"]] == ["test", "test"]
+    assert "worse than the best baseline: Bicubic, 50.00 dB" in verdict(evaluation.results)
 
 
 def test_any_image_classifier_is_evaluated_if_its_classes_are_ours(sources, tmp_path):
