@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 import numpy as np
 import torch
+import yaml
 from datasets import Dataset, Features, IterableDataset, concatenate_datasets
 from datasets.utils import tqdm
 
@@ -18,7 +20,7 @@ from .schema import ROWS_PER_CHUNK, dataset_from_chunks, lens_features
 from .tasks import Task
 
 
-__all__ = ["SPLIT_SIZES", "load_simulated", "simulate_dataset"]
+__all__ = ["SPLIT_SIZES", "Simulated", "find_simulation", "load_simulated", "simulate_dataset"]
 
 SPLIT_SIZES = {"train": 12_000, "validation": 1_500, "test": 3_000}
 
@@ -133,6 +135,44 @@ def load_simulated(
     dataset = concatenate_datasets(parts).with_format("numpy")
     report.num_rows = len(dataset)
     return dataset, report
+
+
+class Simulated(NamedTuple):
+    """What simulated a split of a set.
+
+    Attributes:
+        config: The configuration.
+        seed: The seed.
+        first_sample: Index of the sample that is the split's first row; `None` where it is no split of the set.
+    """
+
+    config: LensSimulationConfig
+    seed: int
+    first_sample: int | None
+
+
+def find_simulation(source: str, split: str) -> Simulated | None:
+    """What simulated a set: a folder says it in its `simulation.yaml`, `simulate:<preset>?seed=1` in its name.
+
+    Args:
+        source: As `load_lensing_dataset` takes it.
+        split: One of `data.folders.SPLITS`.
+
+    Returns:
+        `None` where nothing says it.
+
+    Raises:
+        ValueError: If a preset or setting of a name, or a field of a configuration, is not known.
+    """
+    if source.startswith("simulate:"):
+        config, seed, _ = _parse(source)
+        return Simulated(config, seed, _FIRST_SAMPLE.get(split))
+    path = Path(source) / "simulation.yaml"
+    if not path.is_file():
+        return None
+    record = yaml.safe_load(path.read_text(encoding="utf-8"))
+    first_sample = record["splits"].get(split, {}).get("first_sample")
+    return Simulated(LensSimulationConfig.from_dict(record["config"]), record["seed"], first_sample)
 
 
 def _parse(source: str) -> tuple[LensSimulationConfig, int, dict[str, int]]:

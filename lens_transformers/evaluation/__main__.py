@@ -38,6 +38,7 @@ def _report(options: argparse.Namespace) -> int:
         options.output,
         options.dataset,
         split=options.split,
+        data_range=options.data_range,
         title=options.title,
         words=_read_words(options.words) if options.words else None,
         brief=options.brief,
@@ -94,6 +95,7 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("checkpoints", nargs="+", help="folders of training runs, Hub names, or predictions.parquet")
     command.add_argument("--dataset", help="images, as load_lensing_dataset takes them (default: each run's own)")
     command.add_argument("--split", default="test", help="which of their splits (default: test)")
+    command.add_argument("--data_range", type=float, help="range of brightness that PSNR and SSIM refer to")
     command.add_argument("--output", type=Path, required=True, help="HTML file to write")
     command.add_argument("--title", default="Lens report", help="title of the page")
     command.add_argument("--words", type=Path, help="JSON file with headline, highlights and next commands")

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from datasets import Dataset
 from transformers import (
     AutoConfig,
@@ -17,10 +16,10 @@ from transformers import (
 )
 
 from ..data import load_lensing_dataset
+from ..data.simulated import find_simulation
 from ..data.tasks import Task
 from ..hub.results import dataset_name, read_results
 from ..pipelines import resize_images
-from ..simulation import LensSimulationConfig, get_preset
 from ..visualization import plot_training_curves
 from .classification import evaluate_classifier
 from .evaluated import Evaluation, Images
@@ -47,7 +46,12 @@ _TASKS: dict[str, Task] = {
 
 
 def evaluate_checkpoint(
-    checkpoint: str | Path, source: str | None = None, split: str = "test", *, in_full: bool = True
+    checkpoint: str | Path,
+    source: str | None = None,
+    split: str = "test",
+    *,
+    data_range: float | None = None,
+    in_full: bool = True,
 ) -> Evaluation:
     """Evaluates a checkpoint of any of the three kinds.
 
@@ -60,6 +64,8 @@ def evaluate_checkpoint(
         source: Images, as `load_lensing_dataset` takes them; by default those that the run was tested on, which its
             `results.json` names.
         split: Which of their splits.
+        data_range: Brightness range of super-resolution targets that PSNR and SSIM refer to; by default the one that
+            the run states, or that of `SuperResolutionMetric`.
         in_full: Whether to look at single images, parameters, embeddings and explanations as well as at the numbers.
 
     Raises:
@@ -70,7 +76,10 @@ def evaluate_checkpoint(
     results = _results_of(checkpoint)
     task: Task = results["task"]
     images = _load(checkpoint, results, source, split)
-    evaluation = Evaluation(str(checkpoint), results, simulation=images.simulation)
+    if data_range is not None:
+        results["data"]["data_range"] = data_range
+    simulation = None if images.simulated is None else images.simulated.config
+    evaluation = Evaluation(str(checkpoint), results, simulation=simulation)
     model = _MODELS[task].from_pretrained(checkpoint).eval()
     model.to(torch.accelerator.current_accelerator(check_available=True) or "cpu")
     results["model"].setdefault("parameters", model.num_parameters())
@@ -102,13 +111,13 @@ def _load(checkpoint: str | Path, results: dict[str, Any], source: str | None, s
         raise ValueError(f"{checkpoint} does not say on what it was tested: name the data with --dataset.")
     if source is None or (_same(source, own.get("source")) and split == own.get("split")):
         return _load_own(results)
-    simulation = simulation_of(source)
+    simulated = find_simulation(source, split)
     test = load_lensing_dataset(source, split=split, task=task)
-    results["rows"] = results["rows"][:1]
+    results["rows"] = []
     results["data"] = {"source": source, "split": split, "num_train": own.get("num_train"), "num_test": len(test)}
-    if simulation is not None:
-        results["data"]["preset"] = simulation.name
-    return Images(test, _training_split(source, task), False, simulation)
+    if simulated is not None:
+        results["data"]["preset"] = simulated.config.name
+    return Images(test, _training_split(source, task), False, simulated)
 
 
 def _load_own(results: dict[str, Any]) -> Images:
@@ -116,15 +125,16 @@ def _load_own(results: dict[str, Any]) -> Images:
     task, own = results["task"], results["data"]
     train = _training_split(own["source"], task)
     if own.get("split") in (None, "test"):
-        test, simulation = load_lensing_dataset(own["source"], split="test", task=task), simulation_of(own["source"])
+        test = load_lensing_dataset(own["source"], split="test", task=task)
+        simulated = find_simulation(own["source"], "test")
     else:
         # Images of another source, which a classifier sees in the size that it was trained on.
-        test, simulation = load_lensing_dataset(own["split"], split="all", task=task), None
+        test, simulated = load_lensing_dataset(own["split"], split="all", task=task), None
         if task == "classification" and train is not None:
             test = resize_images(test, train.features["image"].shape[1:])
     own["split"] = own.get("split") or "test"
     own["num_test"] = min(own.get("num_test") or len(test), len(test))
-    return Images(test.select(range(own["num_test"])), train, True, simulation)
+    return Images(test.select(range(own["num_test"])), train, True, simulated)
 
 
 def _results_of(checkpoint: str | Path) -> dict[str, Any]:
@@ -162,13 +172,3 @@ def _training_split(source: str, task: Task) -> Dataset | None:
     except ValueError as error:
         logger.warning("%s gives no images to fit baselines to: %s", source, error)
         return None
-
-
-def simulation_of(source: str) -> LensSimulationConfig | None:
-    """What simulated a set: a folder says it in its simulation.yaml, `simulate:<preset>?seed=1` in its name."""
-    if source.startswith("simulate:"):
-        return get_preset(source.removeprefix("simulate:").partition("?")[0])
-    record = Path(source) / "simulation.yaml"
-    if not record.is_file():
-        return None
-    return LensSimulationConfig.from_dict(yaml.safe_load(record.read_text(encoding="utf-8"))["config"])

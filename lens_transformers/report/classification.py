@@ -8,7 +8,6 @@ from scipy.special import softmax
 
 from ..data import LABEL_NAMES
 from ..evaluation import ClassificationMetric, pca_logistic_rows
-from ..evaluation.calibration import expected_calibration_error
 from ..evaluation.explanation import explain_by_all
 from ..evaluation.pointing import plant_subhalos, pointing_rows
 from ..hub.results import in_words
@@ -95,14 +94,16 @@ def describe_answers(
     evaluation.scores, evaluation.score_name = predicted == labels, "accuracy"
     results = evaluation.results
     metric = ClassificationMetric(LABEL_NAMES).compute(predictions=probabilities, references=labels)
-    own = {"name": results["model"]["name"], "split": results["data"]["split"], **metric}
+    own = {"name": results["model"]["name"], "split": evaluation.split, **metric}
     calibrations = {"as it is": probabilities}
     if temperature != 1:
         # Logits are the logarithms of probabilities, but for a number that softmax does not see.
         logits = np.log(np.maximum(probabilities, np.finfo(float).tiny))
         calibrated = softmax(logits / temperature, axis=1)
         calibrations[f"temperature {temperature:.2f}"] = calibrated
-        own["ece_calibrated"] = expected_calibration_error(calibrated, labels)
+        at_temperature = ClassificationMetric(LABEL_NAMES).compute(predictions=calibrated, references=labels)
+        own["ece_calibrated"] = at_temperature["ece"]
+        own["intervals"]["ece_calibrated"] = at_temperature["intervals"]["ece"]
     results["rows"] = [own, *results["rows"][1:]]
     evaluation.figures["roc"] = plot_roc(labels, probabilities, LABEL_NAMES, train=learnt)
     evaluation.figures["confusion"] = plot_confusion(labels, predicted, LABEL_NAMES)

@@ -1,5 +1,6 @@
 """What a page tells of one checkpoint that was evaluated on one data set."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ from datasets import Dataset
 from matplotlib.figure import Figure
 
 from ..data.schema import IMAGE_COLUMNS
+from ..data.simulated import Simulated
 from ..simulation import LensSimulationConfig
 from ..visualization import plot_score_against_parameter
 from ..visualization.parameters import parameter_label
@@ -37,18 +39,31 @@ class Images(NamedTuple):
         test: The images.
         train: The training split of the same source, if it has one.
         are_own: Whether the checkpoint was trained on `train` and tested on `test`.
-        simulation: What simulated them, where that is known.
+        simulated: What simulated `test`, where that is known.
     """
 
     test: Dataset
     train: Dataset | None
     are_own: bool
-    simulation: LensSimulationConfig | None
+    simulated: Simulated | None
+
+
+class Measured(NamedTuple):
+    """A number and its 95% interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, scores: Mapping[str, Any], name: str) -> "Measured":
+        """The number of this name that a metric computed."""
+        return cls(scores[name], *scores["intervals"][name])
 
 
 @dataclass
 class Table:
-    """A table of the page: its name, its columns, and rows of as many numbers or words."""
+    """A table of the page: its name, its columns, and rows of as many numbers, measured or not, or words."""
 
     title: str
     columns: list[str]
@@ -83,6 +98,12 @@ class Evaluation:
     def title(self) -> str:
         """What the checkpoint is called."""
         return self.results["title"]
+
+    @property
+    def split(self) -> str:
+        """The split that its rows name; training names it "test" wherever the images came from."""
+        rows = self.results["rows"]
+        return rows[0].get("split", "test") if rows else self.results["data"]["split"]
 
     @property
     def pixel_scale(self) -> float | None:

@@ -28,7 +28,7 @@ from ..hub.results import (
 )
 from ..visualization.parameters import parameter_label
 from .comparing import Comparison
-from .evaluated import Evaluation, Table
+from .evaluated import Evaluation, Measured, Table
 
 
 SECTIONS = {
@@ -46,8 +46,10 @@ _CAPTIONS = {
     "roc": "ROC of test images; dashed, of images that it was trained on",
     "calibration": "Calibration: below the diagonal it is surer than right; grey, the share of images",
     "embedding_map": "Embedding map: each point an image, on the two directions in which embeddings vary most",
-    "attention_maps": "What the answer rests on, over images of the set",
+    "reconstructions": "What the encoder saw, what the decoder painted, and the difference from the image",
+    "attention_maps": "Where the network looks, over images of the set",
     "planted_subhalos": "What speaks for cdm, over images with one planted subhalo (circle)",
+    "nearest_neighbours": "Test images, and the training images whose embeddings are nearest",
     "worst_ten": "The ten worst images, worst first",
     "worst": "The worst pairs, worst first",
     "residual_power": "Residuals by scale: where a line reaches the target's own, nothing is recovered",
@@ -199,7 +201,8 @@ def _embed(name: str, figure: Figure) -> dict[str, Any]:
 def _caption(name: str) -> str:
     if name.startswith("score_against_"):
         return f"Against {parameter_label(name.removeprefix('score_against_'))}, with 95% intervals"
-    return _CAPTIONS.get(name, in_words(name))
+    words = in_words(name)
+    return _CAPTIONS.get(name, words[0].upper() + words[1:])
 
 
 def _format(table: Table) -> dict[str, Any]:
@@ -207,7 +210,9 @@ def _format(table: Table) -> dict[str, Any]:
     return {"title": table.title, "note": table.note, "columns": table.columns, "rows": rows}
 
 
-def _format_value(value: Any) -> str:
-    if not isinstance(value, float):
-        return f"{value:,}" if isinstance(value, int) else str(value)
-    return f"{value:.3g}" if math.isfinite(value) else "–"
+def _format_value(value: Any) -> dict[str, Any]:
+    if isinstance(value, Measured):
+        return _cell(f"{value.value:.3f}", f"{value.low:.3f} to {value.high:.3f}")
+    if isinstance(value, float):
+        return _cell(f"{value:.3g}" if math.isfinite(value) else "–")
+    return _cell(f"{value:,}" if isinstance(value, int) else str(value))

@@ -13,12 +13,14 @@ from ..evaluation.explanation import explain
 from ..evaluation.reconstruction import in_flux, masked_errors
 from ..visualization import plot_attention_maps, plot_embedding, plot_lenses, plot_reconstructions
 from .evaluated import NUM_WORST, Evaluation, Images, embed, parameter_figures, sample, worst_table
+from .representation import describe_representation
 
 
 MASK_RATIOS = (0.5, 0.75, 0.9)
 # Harmonic interpolation solves a system of equations an image.
 _MAX_IMAGES = 512
 _MAX_EMBEDDED = 1000
+_FEWEST_A_CLASS = 10
 _BATCH_SIZE = 64
 _NUM_SHOWN = 4
 
@@ -39,7 +41,7 @@ def evaluate_autoencoder(
     """
     test = images.test
     few = sample(test, _MAX_IMAGES)
-    split = evaluation.results["data"]["split"]
+    split = evaluation.split
     evaluation.results["data"]["num_test"] = len(few)
     # The blocks that training hid from the same images, so that its numbers come out again.
     seed = evaluation.results["training"].get("seed", 0)
@@ -49,8 +51,9 @@ def evaluate_autoencoder(
         metric = ReconstructionMetric().compute(predictions=painted, references=flux, masks=masks)
         own = {"name": evaluation.results["model"]["name"], "split": split, **metric}
         for row in (own, *reconstruction_rows(flux, masks, split)):
-            merged = rows.setdefault(row["name"], {"name": row["name"], "split": split})
+            merged = rows.setdefault(row["name"], {"name": row["name"], "split": split, "intervals": {}})
             merged[f"masked_mse_{ratio:g}"] = row["masked_mse"]
+            merged["intervals"][f"masked_mse_{ratio:g}"] = row["intervals"]["masked_mse"]
         if ratio == model.config.mask_ratio or not len(evaluation.scores):
             evaluation.scores, evaluation.score_name = masked_errors(painted, flux, masks), f"masked MSE at {ratio:g}"
             shown = slice(_NUM_SHOWN)
@@ -63,8 +66,13 @@ def evaluate_autoencoder(
 
     figures = evaluation.figures
     embedded = sample(test, _MAX_EMBEDDED)
+    embeddings = embed(model, image_processor, embedded)
     labels = embedded["label"][:] if "label" in embedded.column_names else None
-    figures["embedding_map"] = plot_embedding(embed(model, image_processor, embedded), labels, LABEL_NAMES)
+    figures["embedding_map"] = plot_embedding(embeddings, labels, LABEL_NAMES)
+    if images.train is not None and _has_classes(images.train) and _has_classes(embedded):
+        flux, masks, painted = reconstruct(model, image_processor, embedded, model.config.mask_ratio, seed)
+        train, errors = sample(images.train, _MAX_EMBEDDED), masked_errors(painted, flux, masks)
+        describe_representation(evaluation, model, image_processor, train, embedded, embeddings, errors)
     first = few.select(range(min(_NUM_SHOWN, len(few))))["image"][:]
     pixel_values = image_processor(list(first), return_tensors="pt").pixel_values
     rollout = explain(model.base_model, pixel_values, "attention_rollout")
@@ -103,3 +111,10 @@ def reconstruct(
             parts.append(in_flux(model, batch["pixel_values"], outputs, image_processor))
     images, masks, reconstructions = (np.concatenate(part) for part in zip(*parts, strict=True))
     return images, masks, reconstructions
+
+
+def _has_classes(dataset: Dataset) -> bool:
+    """Whether there are images enough of each class to find neighbours among."""
+    if "label" not in dataset.column_names:
+        return False
+    return bool(np.bincount(dataset["label"][:], minlength=len(LABEL_NAMES)).min() >= _FEWEST_A_CLASS)

@@ -25,6 +25,7 @@ def write_report(
     source: str | None = None,
     *,
     split: str = "test",
+    data_range: float | None = None,
     title: str = "Lens report",
     words: Mapping[str, Any] | None = None,
     brief: bool = False,
@@ -41,6 +42,7 @@ def write_report(
         output: HTML file to write; the JSON has its name with another suffix.
         source: Images to evaluate all of them on; by default each on those that it was tested on.
         split: Which split of `source`.
+        data_range: As of `evaluate_checkpoint`.
         title: Title of the page.
         words: Any of `headline` (a string), `highlights` (objects with `label`, `value`, and optionally `detail` and
             `passed`: true, false or null) and `next` (commands to type next).
@@ -64,7 +66,8 @@ def write_report(
             groups.setdefault(("predictions",), []).append(evaluate_predictions(checkpoint))
         else:
             group = groups.setdefault(group_of(checkpoint, source), [])
-            group.append(evaluate_checkpoint(checkpoint, source, split, in_full=not (brief and group)))
+            in_full = not (brief and group)
+            group.append(evaluate_checkpoint(checkpoint, source, split, data_range=data_range, in_full=in_full))
     evaluations = [evaluation for group in groups.values() for evaluation in group]
     comparisons = [comparison for group in groups.values() for comparison in compare_group(group)]
     page = write_text_atomically(output, render_page(list(groups.values()), comparisons, title, words))

@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
+import yaml
 from datasets import IterableDataset
 from datasets.distributed import split_dataset_by_node
 from torch.utils.data import DataLoader
 
 from lens_transformers.data import LoadReport, lens_features, load_lensing_dataset, simulate_dataset
-from lens_transformers.data.simulated import SPLIT_SIZES
-from lens_transformers.simulation import simulate
+from lens_transformers.data.simulated import SPLIT_SIZES, find_simulation
+from lens_transformers.simulation import get_preset, simulate
 
 
 SMALL = "simulate:deeplense_model_2?num_train=5&num_validation=3&num_test=4&seed=7"
@@ -178,3 +179,16 @@ def test_ranks_and_workers_of_an_endless_stream_share_no_sample(monkeypatch):
 def test_a_source_that_cannot_be_simulated_is_refused(source, task, message):
     with pytest.raises(ValueError, match=message):
         load_lensing_dataset(source, task=task)
+
+
+def test_what_simulated_a_set_is_found_in_its_folder_or_in_its_name(tmp_path):
+    named = find_simulation("simulate:sr_deeplense?seed=3&num_test=2", "test")
+    rows = load_lensing_dataset("simulate:sr_deeplense?seed=3&num_test=2", split="test", task="super_resolution")
+    again = simulate(named.config, 2, named.seed, start=named.first_sample)
+    np.testing.assert_array_equal(rows["target"][:], again.target)
+    assert find_simulation(str(tmp_path), "test") is None
+    config = get_preset("lens_default").with_overrides({"instrument.num_pixels": 24})
+    record = {"preset": "lens_default", "seed": 5, "splits": {"test": {"first_sample": 7, "num_images": 2}}}
+    (tmp_path / "simulation.yaml").write_text(yaml.safe_dump({**record, "config": config.to_dict()}))
+    assert find_simulation(str(tmp_path), "test") == (config, 5, 7)
+    assert find_simulation(str(tmp_path), "all") == (config, 5, None)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from lens_transformers.report.comparing import compare_group
-from lens_transformers.report.evaluated import Evaluation, Table
+from lens_transformers.report.evaluated import Evaluation, Measured, Table
 from lens_transformers.report.page import render_page
 
 
@@ -102,10 +102,11 @@ def test_figures_are_in_the_page_pixel_for_pixel():
 
 
 def test_tables_are_shown_with_their_notes():
-    worst = [[1234, "cdm", 1.23456e10], [7, "axion", float("nan")]]
+    worst = [[1234, "cdm", 1.23456e10], [7, Measured(0.5, 0.41, 0.625), float("nan")]]
     table = Table("The worst ten", ["image", "truth", "mass"], worst, "Ten.")
     page = page_of(evaluation(tables=[table]))
-    assert rows(page)[-2:] == [["1,234", "cdm", "1.23e+10"], ["7", "axion", "–"]]
+    assert rows(page)[-2:] == [["1,234", "cdm", "1.23e+10"], ["7", "0.500", "–"]]
+    assert "<td>0.500<small>0.410 to 0.625</small></td>" in page
     assert "<h4>The worst ten</h4>" in page and '<p class="soft">Ten.</p>' in page
 
 

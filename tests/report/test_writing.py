@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -17,8 +18,9 @@ from lens_transformers import (
     LensMAEForSuperResolution,
     LensMAEImageProcessor,
 )
-from lens_transformers.data import LABEL_NAMES, simulate_dataset
+from lens_transformers.data import LABEL_NAMES, load_lensing_dataset, simulate_dataset
 from lens_transformers.evaluation.__main__ import main
+from lens_transformers.hub.results import verdict
 from lens_transformers.report import (
     classification,
     evaluate_checkpoint,
@@ -26,7 +28,6 @@ from lens_transformers.report import (
     super_resolution,
     write_report,
 )
-from lens_transformers.report.checkpoints import simulation_of
 from lens_transformers.report.classification import describe_answers
 from lens_transformers.report.evaluated import Evaluation
 from lens_transformers.report.writing import save_figures
@@ -54,7 +55,9 @@ def sources(tmp_path_factory):
         for split, start in (("train", 0), ("test", 120)):
             dataset = simulate_dataset(config, 120 if split == "train" else 36, start=start)
             dataset.to_parquet(folder / "data" / f"{split}-00000-of-00001.parquet")
-        (folder / "simulation.yaml").write_text(yaml.safe_dump({"preset": preset, "config": config.to_dict()}))
+        splits = {"train": {"first_sample": 0, "num_images": 120}, "test": {"first_sample": 120, "num_images": 36}}
+        record = {"preset": preset, "seed": 0, "splits": splits, "config": config.to_dict()}
+        (folder / "simulation.yaml").write_text(yaml.safe_dump(record))
         folders |= dict.fromkeys(tasks, str(folder))
     return folders
 
@@ -93,7 +96,7 @@ def make_checkpoint(folder, task, source=None, rows=(), **results):
             "pretraining",
             "masked_mse_0.9",
             ["Mean of visible pixels", "Harmonic interpolation"],
-            {"reconstructions", "embedding_map", "attention_maps", "worst_ten"},
+            {"reconstructions", "embedding_map", "nearest_neighbours", "attention_maps", "worst_ten"},
         ),
     ],
 )
@@ -108,6 +111,67 @@ def test_a_checkpoint_is_evaluated_beside_its_baselines(sources, tmp_path, task,
     if task != "classification":
         sign = -1 if task == "pretraining" else 1  # an error is bad where it is large, a PSNR where it is small
         assert [row[0] for row in worst.rows] == np.argsort(sign * evaluation.scores, kind="stable")[:10].tolist()
+
+
+def test_every_number_of_a_pretraining_checkpoint_has_an_interval(sources, tmp_path):
+    evaluation = evaluate_checkpoint(make_checkpoint(tmp_path / "run", "pretraining"), sources["pretraining"])
+    for row in evaluation.results["rows"]:
+        for ratio in (0.5, 0.75, 0.9):
+            low, high = row["intervals"][f"masked_mse_{ratio:g}"]
+            assert low < row[f"masked_mse_{ratio:g}"] < high
+    classes, anomalies, _ = evaluation.tables
+    features = [
+        "embeddings",
+        "embeddings before training",
+        "PCA + logistic, raw pixels",
+        "PCA + logistic, arcsinh pixels",
+    ]
+    assert [row[0] for row in classes.rows] == features
+    scores = ["error of reconstruction", "distance from embeddings of no_sub"]
+    assert [row[:2] for row in anomalies.rows] == [[score, name] for score in scores for name in LABEL_NAMES[1:]]
+    for row in (*classes.rows[:2], *(row[1:] for row in anomalies.rows)):
+        assert all(measured.low <= measured.value <= measured.high for measured in row[1:])
+
+
+def test_the_neighbours_of_an_image_are_training_images(sources, tmp_path):
+    evaluation = evaluate_checkpoint(make_checkpoint(tmp_path / "run", "pretraining"), sources["pretraining"])
+    panels = [ax for ax in evaluation.figures["nearest_neighbours"].axes if ax.images]
+    assert [ax.get_title() for ax in panels[::6]] == [f"query: {name}" for name in LABEL_NAMES]
+    pixels = {}
+    for split in ("train", "test"):
+        images = load_lensing_dataset(sources["pretraining"], split=split, task="pretraining")["image"][:]
+        pixels[split] = {image[0].astype(float).tobytes() for image in images}
+    for index, ax in enumerate(panels):
+        assert ax.images[0].get_array().data.tobytes() in pixels["train" if index % 6 else "test"]
+
+
+def test_noisy_targets_have_a_floor_if_their_simulation_makes_them_again(sources, tmp_path, caplog):
+    run, source = make_checkpoint(tmp_path / "run", "super_resolution"), sources["super_resolution"]
+    names = [row["name"] for row in evaluate_checkpoint(run, source, in_full=False).results["rows"]]
+    assert names[-3:] == ["Least-squares filter 9×9", "Noise-free image", "Noise-free image and the input's noise"]
+    other = tmp_path / "other"
+    shutil.copytree(source, other)
+    record = yaml.safe_load((other / "simulation.yaml").read_text())
+    (other / "simulation.yaml").write_text(yaml.safe_dump(record | {"seed": 1}))
+    names = [row["name"] for row in evaluate_checkpoint(run, str(other), in_full=False).results["rows"]]
+    assert names[-1] == "Least-squares filter 9×9" and "does not make these targets again" in caplog.text
+
+
+def test_a_range_of_brightness_that_is_not_known_has_to_be_given(sources, tmp_path, capsys):
+    brighter = tmp_path / "brighter"
+    (brighter / "data").mkdir(parents=True)
+    for split in ("train", "test"):
+        pairs = load_lensing_dataset(sources["super_resolution"], split=split, task="super_resolution")
+        pairs = pairs.map(lambda row: {name: 10 * row[name] for name in ("image", "target")}, features=pairs.features)
+        pairs.to_parquet(brighter / "data" / f"{split}-00000-of-00001.parquet")
+    run = make_checkpoint(tmp_path / "run", "super_resolution")
+    with pytest.raises(ValueError, match="data_range is not known: references reach from 0 to 10"):
+        evaluate_checkpoint(run, str(brighter), in_full=False)
+    evaluation = evaluate_checkpoint(run, str(brighter), data_range=10.0, in_full=False)
+    usual = evaluate_checkpoint(run, sources["super_resolution"], in_full=False)
+    # Upsampling does not depend on the unit; nor does the network's score, its image by image.
+    assert evaluation.results["rows"][1]["psnr"] == pytest.approx(usual.results["rows"][1]["psnr"], abs=1e-3)
+    assert evaluation.results["rows"][0]["psnr"] == pytest.approx(evaluation.scores.mean())
 
 
 def test_accuracy_against_what_made_the_images_counts_only_images_that_have_it(sources, tmp_path):
@@ -133,6 +197,18 @@ def test_a_run_is_evaluated_on_its_own_test_images_with_the_baselines_that_it_me
     assert all("training" in text.get_text() for text in roc[1:])
     elsewhere = evaluate_checkpoint(run, source, split="train")
     assert "measured in training" not in [row["name"] for row in elsewhere.results["rows"]]
+
+
+def test_images_of_another_source_that_a_run_was_tested_on_keep_their_baselines(sources, tmp_path):
+    baseline = {"name": "Bicubic", "split": "test", "psnr": 50.0}
+    source = sources["super_resolution"]
+    run = make_checkpoint(tmp_path / "run", "super_resolution", source, [baseline])
+    results = json.loads((run / "results.json").read_text())
+    results["data"]["split"] = source  # as of --test_dataset
+    (run / "results.json").write_text(json.dumps(results))
+    evaluation = evaluate_checkpoint(run, in_full=False)
+    assert [row["split"] for row in evaluation.results["rows"]] == ["test", "test"]
+    assert "worse than the best baseline: Bicubic, 50.00 dB" in verdict(evaluation.results)
 
 
 def test_any_image_classifier_is_evaluated_if_its_classes_are_ours(sources, tmp_path):
@@ -257,10 +333,6 @@ def test_probabilities_are_shown_as_they_are_and_at_the_temperature_of_the_check
     legend = evaluation.figures["calibration"].axes[0].get_legend().get_texts()
     # Of logits log 0.98 and log 0.01 at a temperature of four it says 0.611.
     assert [text.get_text() for text in legend] == ["as it is (ECE 0.313)", "temperature 4.00 (ECE 0.055)"]
-    assert evaluation.results["rows"][0]["ece_calibrated"] == pytest.approx(2 / 3 - 0.6114, abs=1e-4)
-
-
-def test_what_simulated_a_set_is_found_in_its_folder_or_in_its_name(sources, tmp_path):
-    assert simulation_of(sources["super_resolution"]).instrument.num_pixels == 24
-    assert simulation_of("simulate:lens_default?seed=1") == get_preset("lens_default")
-    assert simulation_of(str(tmp_path)) is None
+    [row] = evaluation.results["rows"]
+    assert row["ece_calibrated"] == pytest.approx(2 / 3 - 0.6114, abs=1e-4)
+    assert row["intervals"]["ece_calibrated"][0] < 0.0553 < row["intervals"]["ece_calibrated"][1]
