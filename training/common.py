@@ -415,13 +415,15 @@ def _device_name(device: torch.device) -> str:
 
 
 def describe_data(arguments: DataArguments, train: Dataset | IterableDataset, test: Dataset) -> dict[str, Any]:
-    """What the results say of the data: where they are from, how many, and the seed that made them."""
+    """What the results say of the data: where they are from, how many, how divided, and the seed that made them."""
     description: dict[str, Any] = {
         "source": _hub_name_or_path(arguments.dataset),
         "split": "test" if arguments.test_dataset is None else arguments.test_dataset,
         "num_train": len(train) if isinstance(train, Dataset) else None,
         "num_test": len(test),
     }
+    if arguments.split_fractions is not None:
+        description.update(split_fractions=arguments.split_fractions, split_seed=arguments.split_seed)
     simulation = Path(arguments.dataset) / "simulation.yaml"
     if simulation.is_file():
         record = yaml.safe_load(simulation.read_text(encoding="utf-8"))

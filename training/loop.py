@@ -9,6 +9,7 @@ import shlex
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -296,9 +297,13 @@ class MetricsFile(TrainerCallback):
 class StopOnSignal(TrainerCallback):
     """Stops with a checkpoint after the step in which Ctrl-C or SIGTERM came, in all processes at the same step."""
 
+    # A launcher passes on to its processes a signal that SLURM sends to all of them itself.
+    SECONDS_OF_ONE_SIGNAL = 1.0
+
     def __init__(self, accelerator):
         self.accelerator = accelerator
         self.received = False
+        self._received_at = 0.0
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -311,17 +316,22 @@ class StopOnSignal(TrainerCallback):
                 signal.signal(number, handler)
 
     def _note(self, number, frame):
-        if self.received:
+        if not self.received:
+            self._receive()
+            logger.warning("Stopping with a checkpoint after this step; once more stops at once, without.")
+        elif time.monotonic() - self._received_at > self.SECONDS_OF_ONE_SIGNAL:
             raise KeyboardInterrupt
-        self.received = True
-        logger.warning("Stopping with a checkpoint after this step; once more stops at once, without.")
+
+    def _receive(self):
+        self.received, self._received_at = True, time.monotonic()
 
     def on_step_end(self, args, state, control, **kwargs):
         """Asks for a checkpoint and the end."""
         if args.world_size > 1:
             if self.received:
                 self.accelerator.set_trigger()
-            self.received = self.accelerator.check_trigger()
+            if self.accelerator.check_trigger() and not self.received:
+                self._receive()
         if self.received and state.global_step < state.max_steps:
             control.should_save = control.should_training_stop = True
 

@@ -123,9 +123,10 @@ def _load(checkpoint: str | Path, results: dict[str, Any], source: str | None, s
 def _load_own(results: dict[str, Any]) -> Images:
     """The images that the run was tested on, as it was tested on them."""
     task, own = results["task"], results["data"]
-    train = _training_split(own["source"], task)
+    division = {name: own[name] for name in ("split_fractions", "split_seed") if name in own}
+    train = _training_split(own["source"], task, **division)
     if own.get("split") in (None, "test"):
-        test = load_lensing_dataset(own["source"], split="test", task=task)
+        test = load_lensing_dataset(own["source"], split="test", task=task, **division)
         simulated = find_simulation(own["source"], "test")
     else:
         # Images of another source, which a classifier sees in the size that it was trained on.
@@ -166,9 +167,9 @@ def _same(source: str, recorded: str | None) -> bool:
     return recorded is not None and (source == recorded or Path(source).resolve() == Path(recorded).resolve())
 
 
-def _training_split(source: str, task: Task) -> Dataset | None:
+def _training_split(source: str, task: Task, **division: Any) -> Dataset | None:
     try:
-        return load_lensing_dataset(source, split="train", task=task)
+        return load_lensing_dataset(source, split="train", task=task, **division)
     except ValueError as error:
         logger.warning("%s gives no images to fit baselines to: %s", source, error)
         return None

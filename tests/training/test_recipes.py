@@ -45,9 +45,9 @@ ARGUMENTS = {
         run_sr.SuperResolutionTrainingArguments,
     ),
 }
-# What a test has time for, and no checkpoints.
 TWO_STEPS = ["--max_steps", 2, "--per_device_train_batch_size", 2, "--per_device_eval_batch_size", 2]
-TWO_STEPS += ["--eval_strategy", "no", "--save_strategy", "no", "--logging_steps", 1]
+# Of a full-size network a checkpoint is 4 GB.
+NO_CHECKPOINTS = ["--eval_strategy", "no", "--save_strategy", "no", "--load_best_model_at_end", False]
 
 
 EMBEDDING = "embeddings.patch_embeddings.projection.weight"
@@ -74,13 +74,14 @@ def parse(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def run_recipe(monkeypatch, tmp_path):
+def run_recipe(monkeypatch, tmp_path, is_full):
     """Runs two steps of a recipe in an empty folder, where it leaves what it is told to."""
     monkeypatch.chdir(tmp_path)
 
     def run(recipe, *flags):
         script = script_of(recipe)
-        monkeypatch.setattr(sys, "argv", list(map(str, [script.__file__, RECIPES[recipe], *TWO_STEPS, *flags])))
+        flags = [*TWO_STEPS, *(NO_CHECKPOINTS if is_full else []), *flags]
+        monkeypatch.setattr(sys, "argv", list(map(str, [script.__file__, RECIPES[recipe], *flags])))
         script.main()
         return tmp_path / "runs" / Path(recipe).with_suffix("")
 
@@ -168,7 +169,7 @@ def test_the_vit_of_the_assignment_trains_on_official_files(run_recipe, tmp_path
     config = ViTConfig(num_labels=1000, **({} if is_full else CUT_DOWN))
     AutoModelForImageClassification.from_config(config).save_pretrained(tmp_path / "vit")
     ViTImageProcessorPil(size={"height": 224, "width": 224}).save_pretrained(tmp_path / "vit")
-    flags = ["--model_name_or_path", "vit", "--load_best_model_at_end", False, "--validation_fraction", 0.2]
+    flags = ["--model_name_or_path", "vit", "--validation_fraction", 0.2]
     data = ["--dataset", "common_test", "--test_dataset", "common_test/val"]
     run = run_recipe("assignment/vit_classification.yaml", *data, *flags)
     results = read_results(run)

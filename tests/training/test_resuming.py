@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import loop
@@ -121,6 +122,8 @@ def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(rings, run_script, mon
 
     def on_step_begin(self, args, state, control, **kwargs):
         if state.global_step == 4:
+            # Once by SLURM, which signals every process, and once by a launcher.
+            os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch, pytest.raises(SystemExit, match="--resume_from_checkpoint .*checkpoint-5"):
@@ -130,6 +133,14 @@ def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(rings, run_script, mon
     run_script(run_mae, *flags, tmp_path / "stopped", "--resume_from_checkpoint", tmp_path / "stopped/checkpoint-5")
     run_script(run_mae, *flags, tmp_path / "unbroken")
     assert_same_weights(tmp_path / "unbroken", tmp_path / "stopped")
+
+
+def test_ctrl_c_a_second_time_stops_at_once(monkeypatch):
+    monkeypatch.setattr(loop.StopOnSignal, "SECONDS_OF_ONE_SIGNAL", 0.0)
+    with loop.StopOnSignal(accelerator=None).listening(), pytest.raises(KeyboardInterrupt):
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
 
 
 def test_early_stopping_goes_on_counting(rings, run_script, monkeypatch, tmp_path):

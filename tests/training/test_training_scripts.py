@@ -90,6 +90,13 @@ def test_the_report_hides_the_same_blocks_as_training_did(pretrained):
     assert row["masked_mse_0.75"] == pytest.approx(read_results(pretrained)["rows"][0]["masked_mse_0.75"], rel=1e-5)
 
 
+def test_the_report_divides_a_set_as_training_did(launch, lenses, tmp_path):
+    division = ["--split_fractions", '{"train": 0.5, "test": 0.5}', "--split_seed", 3]
+    launch(run_classification, "--dataset", lenses, "--output_dir", tmp_path, *division, *QUICK)
+    row = evaluate_checkpoint(tmp_path, in_full=False).results["rows"][0]
+    assert row["brier"] == pytest.approx(read_results(tmp_path)["rows"][0]["brier"], rel=1e-5)
+
+
 def test_the_processors_constants_are_those_of_the_training_images(pretrained, lenses):
     processor = AutoImageProcessor.from_pretrained(pretrained)
     images = Dataset.from_parquet(str(lenses / "data/train-00000-of-00001.parquet")).with_format("numpy")["image"][:]
