@@ -1,5 +1,13 @@
-"""Networks that ours are compared with, where transformers has none of their size: plain, and trained by our scripts."""
+"""Plain networks that ours are compared with, where transformers has none of their size.
 
+    python -m benchmarks.peers edsr training/recipes/sr_physical/train.yaml --output_dir runs/edsr
+    python -m benchmarks.peers resnet training/recipes/lens_default/classify_from_scratch.yaml --output_dir runs/resnet
+
+The network alone is another one: images, loop, schedule and evaluation are those of the script and the recipe.
+"""
+
+import sys
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +20,27 @@ from lens_transformers import LensMAEConfig
 
 
 __all__ = ["EDSR", "ResNet"]
+
+TRAINING = Path(__file__).parents[1] / "training"
+
+
+def main() -> None:
+    """Trains one of them."""
+    if len(sys.argv) < 3 or sys.argv[1] not in ("edsr", "resnet"):
+        sys.exit(__doc__)
+    name = sys.argv.pop(1)
+    sys.path.insert(0, str(TRAINING))  # as Python does for a script that is launched
+    if name == "edsr":
+        import run_sr
+
+        run_sr.make_model = lambda model_class, arguments, config: EDSR(config)
+        run_sr.main()
+    else:
+        import classifiers
+        import run_classification
+
+        classifiers.make_model = lambda model_class, arguments, config: ResNet(config)
+        run_classification.main()
 
 
 class EDSR(PreTrainedModel):
@@ -68,12 +97,11 @@ class ResNet(PreTrainedModel):
 
     def __init__(self, config: LensMAEConfig, width: int = 32):
         super().__init__(config)
+        config.pooling = "mean"
         self.stem = nn.Sequential(_conv(config.num_channels, width, 2), nn.BatchNorm2d(width), nn.ReLU())
-        stages: list[nn.Module] = []
-        for stage, channels in enumerate((width, 2 * width, 4 * width)):
-            stages += [_Block(channels if stage == 0 else channels // 2, channels, 1 if stage == 0 else 2)]
-            stages += [_Block(channels, channels, 1)]
-        self.stages = nn.Sequential(*stages)
+        self.blocks = nn.ModuleList([_Block(width, width, 1), _Block(width, width, 1)])
+        for channels in (2 * width, 4 * width):
+            self.blocks += [_Block(channels // 2, channels, 2), _Block(channels, channels, 1)]
         self.classifier = nn.Linear(4 * width, config.num_labels)
         self.post_init()
 
@@ -82,7 +110,10 @@ class ResNet(PreTrainedModel):
 
     def forward(self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None) -> ImageClassifierOutput:
         """Classifies images `(batch, bands, height, width)`."""
-        logits = self.classifier(self.stages(self.stem(pixel_values)).mean(dim=(2, 3)))
+        hidden = self.stem(pixel_values)
+        for block in self.blocks:
+            hidden = block(hidden)
+        logits = self.classifier(hidden.mean(dim=(2, 3)))
         loss = None if labels is None else nn.functional.cross_entropy(logits.float(), labels)
         return ImageClassifierOutput(loss=loss, logits=logits)
 
@@ -107,3 +138,7 @@ class _Block(nn.Module):
 
 def _conv(num_in: int, num_out: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(num_in, num_out, 3, stride, padding=1)
+
+
+if __name__ == "__main__":
+    main()
