@@ -16,8 +16,7 @@ from .results import write_results
 
 
 TRAINING = Path(__file__).parents[1] / "training"
-# What is run, by name: a script, or a peer that takes the place of its network, and a recipe. Later runs may start from
-# what earlier ones leave.
+# What is run, by name: a script, or a peer that takes the place of its network, and a recipe.
 RUNS = {
     "sr_deeplense": ("run_sr", "sr_deeplense/train"),
     "sr_physical": ("run_sr", "sr_physical/train"),
@@ -29,6 +28,7 @@ RUNS = {
     "lens_default_from_scratch": ("run_classification", "lens_default/classify_from_scratch"),
     "lens_default_resnet": ("resnet", "lens_default/classify_from_scratch"),
 }
+# Runs that start from what an earlier one leaves.
 STARTING_POINTS = {"lens_default": "lens_default_pretrain"}
 PEERS = ("edsr", "resnet")
 
