@@ -236,9 +236,10 @@ def measure(
                 original = None if originals is None else originals[number]
                 save_output(folder, image, number, original, model.config.upscale, arguments.save_outputs)
         num_done += len(sharp)
-    rows = [{"name": "LensMAE", "split": "test", **single.compute()}]
+    name = type(model).__name__.partition("For")[0]
+    rows = [{"name": name, "split": "test", **single.compute()}]
     if arguments.self_ensemble:
-        rows.append({"name": "LensMAE, mean over the eight symmetries", "split": "test", **ensemble.compute()})
+        rows.append({"name": f"{name}, mean over the eight symmetries", "split": "test", **ensemble.compute()})
     return rows, shown
 
 
