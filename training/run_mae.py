@@ -24,7 +24,6 @@ from common import (
     first_images,
     limit_steps,
     load_splits,
-    load_validation,
     make_collators,
     make_config,
     make_image_processor,
@@ -93,13 +92,17 @@ def main() -> None:
         PretrainingDataArguments, EncoderArguments, PretrainingArguments
     )
     set_up(arguments)
-    train, test = load_splits(data_arguments, "pretraining", data_arguments.streaming)
+    splits = load_splits(
+        data_arguments, "pretraining", data_arguments.streaming, choosing=arguments.load_best_model_at_end
+    )
     if data_arguments.train_classes is not None:
-        train = keep_classes(train, data_arguments.train_classes)
+        splits.train = keep_classes(splits.train, data_arguments.train_classes)
+        if splits.validation is not None:
+            splits.validation = keep_classes(splits.validation, data_arguments.train_classes)
     if data_arguments.streaming and not data_arguments.dataset.startswith("simulate:"):
         # Readers of several shards at once would take seconds to start, at every pass.
-        train = train.shuffle(seed=arguments.seed, buffer_size=BUFFER_SIZE, max_buffer_input_shards=1)
-    validation = load_validation(data_arguments, "pretraining", test)
+        splits.train = splits.train.shuffle(seed=arguments.seed, buffer_size=BUFFER_SIZE, max_buffer_input_shards=1)
+    train, validation, test = splits.train, splits.validation, splits.test
     measured = {"num_samples": NUM_MEASURED_OF_STREAM} if data_arguments.streaming else {}
     image_processor = make_image_processor(model_arguments, train, **measured)
     masking = {} if arguments.mask_ratio is None else {"mask_ratio": arguments.mask_ratio}
@@ -142,7 +145,7 @@ def main() -> None:
         "reconstructions": plot_reconstructions(images, masks, painted),
         "training_curves": plot_training_curves(trainer.state.log_history),
     }
-    data = describe_data(data_arguments, train, test)
+    data = describe_data(data_arguments, splits)
     save_run(trainer, image_processor, "pretraining", data, rows, metrics, figures, model_arguments)
 
 

@@ -311,8 +311,8 @@ def test_options_of_loading_reach_the_loader(tmp_path, caplog):
     np.save(tmp_path / "cdm/8.npy", np.full((32, 32), np.nan))
     fractions = '{"train": 0.5, "test": 0.5}'
     arguments = command_line.DataArguments(str(tmp_path), on_error="skip", split_fractions=fractions)
-    train, test = common.load_splits(arguments, "classification")
-    assert len(train) + len(test) == 24 and len(test) > 3
+    splits = common.load_splits(arguments, "classification")
+    assert len(splits.train) + len(splits.test) == 24 and len(splits.test) > 3
     with pytest.raises(ValueError, match="--fits_layout"):
         common.load_splits(command_line.DataArguments(str(tmp_path), fits_layout='{"hdus": [1]}'), "classification")
     with pytest.raises(ValueError, match="is not JSON"):
