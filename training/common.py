@@ -397,7 +397,7 @@ def save_run(
     model_arguments: ModelArguments,
     **facts: Any,
 ) -> None:
-    """Leave a Hub-ready folder: weights, image processor, results with their baselines, figures and a card.
+    """Leave beside the trained weights what makes a Hub-ready folder: results with baselines, figures and a card.
 
     What else was found, such as a temperature, stands in the results by its name.
     """
@@ -405,7 +405,6 @@ def save_run(
     model: PreTrainedModel = trainer.model  # type: ignore[assignment]
     folder = Path(str(arguments.output_dir))
     batch_size = arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size
-    trainer.save_model()
     image_processor.save_pretrained(folder)
     trainer.save_state()
     trainer.save_metrics("all", train_metrics, combined=False)

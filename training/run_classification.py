@@ -116,6 +116,7 @@ def main() -> None:
 
     measure_pooled_norm(trainer, train, eval_collator)
     temperature = 1.0 if validation is None else calibrate(trainer, validation, eval_collator)
+    full_precision_model(trainer).save_pretrained(str(arguments.output_dir))  # with what was measured of it
     logits, labels = classify(trainer, test, eval_collator, data_arguments.test_time_augmentation)
     rows: list[dict[str, Any]] = []
     for name, of_network in logits.items():

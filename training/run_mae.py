@@ -189,14 +189,17 @@ class ReconstructionFigures(TrainerCallback):
     def on_epoch_end(self, args, state, control, model, **kwargs):
         """Draws every `figure_epochs` epochs; a random state is not touched, so the run is as without figures."""
         epoch = round(state.epoch)
-        if not state.is_world_process_zero or epoch % args.figure_epochs:
+        if epoch % args.figure_epochs:
             return
         batch = {name: value.to(args.device) for name, value in self.batch.items()}
         model = self.trainer.evaluated_model()
         was_training = model.training
+        # In all processes: each may hold but a shard of the network.
         with torch.no_grad():
             outputs = model.eval()(**batch)
         model.train(was_training)
+        if not state.is_world_process_zero:
+            return
         figure = plot_reconstructions(*in_flux(model, batch["pixel_values"], outputs, self.image_processor))
         save_figure(figure, Path(args.output_dir), f"reconstructions_epoch_{epoch:04d}")
 

@@ -122,6 +122,15 @@ def test_a_classifier_of_pictures_starts_from_its_weights_with_a_head_for_lenses
     assert model(pixel_values).logits.shape == (1, len(LABEL_NAMES))
 
 
+@pytest.mark.parametrize("architecture", TINY)
+def test_every_architecture_takes_a_step_and_leaves_its_curves(launch, checkpoint, architecture):
+    run = launch("--model_name_or_path", checkpoint(architecture), steps=1)
+    assert 0 <= read_rows(run)[0]["accuracy"] <= 1
+    logged = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert np.isfinite(logged[0]["loss"]) and logged[0]["step"] == 1
+    assert (run / "figures/training_curves.png").stat().st_size > 1000
+
+
 ELSEWHERE = """
 import sys
 
