@@ -253,7 +253,8 @@ def make_model(model_class: type[PreTrainedModel], arguments: ModelArguments, co
             f"{checkpoint} holds {kind}, and this needs {' or '.join(kinds)}: of any other, weights would be lost and "
             "their places drawn at random."
         )
-    model, loading = model_class.from_pretrained(checkpoint, config=config, output_loading_info=True)
+    loaded: Any = model_class.from_pretrained(checkpoint, config=config, output_loading_info=True)
+    model, loading = loaded
     # Only a head that the checkpoint does not have may be drawn.
     drawn = [
         name for name in loading["missing_keys"] if kind == kinds[0] or name.startswith(f"{model.base_model_prefix}.")

@@ -261,7 +261,8 @@ def apply_to_images(
         if len(images) > 1:  # one of them spoils the batch
             alone = [apply_to_images({file: image}, appliers, on_error) for file, image in images.items()]
             return {file: row for found in alone for file, row in found.items()}
-        reject(*images, error, on_error)
+        (file,) = images
+        reject(file, error, on_error)
         return {}
     return {file: {name: values[index] for name, values in columns.items()} for index, file in enumerate(images)}
 

@@ -1,6 +1,6 @@
 """What test_two_processes.py launches in two processes that talk by gloo: one launch, for starting takes seconds.
 
-    python -m torch.distributed.run --standalone --nproc_per_node 2 in_two_processes.py FLAGS.json
+    accelerate launch --config_file training/accelerate/cpu_gloo.yaml in_two_processes.py RUNS.json
 
 The file has the script and the flags of each run. A run is killed in all processes after the step `killed_at`; with
 `fsdp`, its weights and those of all runs after it are in shards.

@@ -51,7 +51,8 @@ def runs(tmp_path_factory):
     add("sr", "shards_killed", killed_at=3, fsdp=True)
     add("sr", "shards_killed", "--resume_from_checkpoint", True, fsdp=True)
     (folder / "runs.json").write_text(json.dumps(launched))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    config = Path(run_mae.__file__).parent / "accelerate/cpu_gloo.yaml"
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config)]
     command += [str(Path(__file__).with_name("in_two_processes.py")), str(folder / "runs.json")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True, timeout=240)
