@@ -66,7 +66,14 @@ class DataArguments:
         default=None,
         metadata={"help": 'Divide a set that has no splits, as JSON: \'{"train": 0.8, "test": 0.2}\'.'},
     )
-    split_seed: int = field(default=0, metadata={"help": "Seed of that division."})
+    split_seed: int = field(default=0, metadata={"help": "Seed of that division, and of what is held out."})
+    validation_fraction: float = field(
+        default=0.0,
+        metadata={
+            "help": "Hold out this share of the training images as validation images. By default those are the "
+            "dataset's own, or 0.1 where it has none and --load_best_model_at_end chooses by them."
+        },
+    )
     num_workers: int | None = field(
         default=None, metadata={"help": "Processes that read files once, before training. Default: all cores."}
     )

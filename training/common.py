@@ -7,6 +7,7 @@ import logging
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,9 @@ from lens_transformers.data import (
     find_duplicates,
     get_augmentation,
     load_lensing_dataset,
+    split_by_content,
 )
-from lens_transformers.data.splits import content_hashes
+from lens_transformers.data.splits import content_hashes, count_duplicates
 from lens_transformers.data.tasks import Task
 from lens_transformers.hub import write_model_card
 from lens_transformers.hub.files import write_text_atomically
@@ -42,6 +44,8 @@ logger = logging.getLogger(__name__)
 
 # Fraction of a time budget that is planned: the rest is for what a trial of a few seconds does not see.
 PLANNED_FRACTION = 0.92
+# Share of the training images that a checkpoint is chosen by where there are no validation images.
+HELD_OUT_FRACTION = 0.1
 # Steps of a trial that pay for memory and kernels, and do not count; and the fewest that do.
 WARM_UP_STEPS, FEWEST_TIMED_STEPS = 2, 8
 
@@ -63,8 +67,35 @@ def set_up(arguments: LensTrainingArguments) -> None:
     prepare_output_folder(arguments)
 
 
-def load_splits(arguments: DataArguments, task: Task, streaming: bool = False) -> tuple[Any, Dataset]:
-    """Load the images to train on, as a stream if asked for, and the images to test on; warn of those in both."""
+@dataclass
+class Splits:
+    """The images of a run.
+
+    Attributes:
+        train: What to train on; may be a stream.
+        validation: What to choose by, if there is any.
+        test: What to measure at the end.
+        duplicates: How many images are there more than once, by the splits that share them; not known of a stream.
+    """
+
+    train: Any
+    validation: Dataset | None
+    test: Dataset
+    duplicates: dict[str, int] | None
+
+
+def load_splits(arguments: DataArguments, task: Task, streaming: bool = False, choosing: bool = False) -> Splits:
+    """Load the images of a run, and warn of those that are in more than one split.
+
+    Args:
+        arguments: Which they are.
+        task: What for.
+        streaming: Whether to train on a stream.
+        choosing: Whether a checkpoint is chosen while training: never by the images that are tested on.
+
+    Raises:
+        ValueError: If images to choose by are needed, and a stream has none.
+    """
     train = _load(arguments, "train", task, streaming=streaming)
     if arguments.test_dataset is None:
         test = _load(arguments, "test", task)
@@ -72,10 +103,28 @@ def load_splits(arguments: DataArguments, task: Task, streaming: bool = False) -
         test = _load(arguments, "all", task, arguments.test_dataset)
     test = _first(test, arguments.max_test_samples)
     if streaming:
-        return train, test
+        validation = load_validation(arguments, task, test)
+        if validation is None and (choosing or arguments.validation_fraction):
+            raise ValueError(
+                f"{arguments.dataset} has no validation images, and of a stream none are held out: leave out "
+                "--load_best_model_at_end and --validation_fraction."
+            )
+        return Splits(train, validation, test, None)
     train = _first(train, arguments.max_train_samples)
-    find_duplicates({"train": train, "test": test})
-    return train, test
+    validation = None if arguments.validation_fraction else load_validation(arguments, task, test)
+    fraction = arguments.validation_fraction or (HELD_OUT_FRACTION if choosing and validation is None else 0.0)
+    if fraction:
+        train, validation = hold_out(train, fraction, arguments.split_seed)
+        logger.info("%d of the training images are held out, as validation images.", len(validation))
+    splits = {"train": train, "validation": validation, "test": test}
+    duplicates = find_duplicates({name: images for name, images in splits.items() if images is not None})
+    return Splits(train, validation, test, count_duplicates(duplicates))
+
+
+def hold_out(train: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
+    """Divide training images, by their content, into those to train on and those to choose by."""
+    splits = split_by_content(train, {"train": 1 - fraction, "validation": fraction}, seed)
+    return splits["train"], splits["validation"]
 
 
 def _load(
@@ -204,7 +253,8 @@ def make_model(model_class: type[PreTrainedModel], arguments: ModelArguments, co
             f"{checkpoint} holds {kind}, and this needs {' or '.join(kinds)}: of any other, weights would be lost and "
             "their places drawn at random."
         )
-    model, loading = model_class.from_pretrained(checkpoint, config=config, output_loading_info=True)
+    loaded: Any = model_class.from_pretrained(checkpoint, config=config, output_loading_info=True)
+    model, loading = loaded
     # Only a head that the checkpoint does not have may be drawn.
     drawn = [
         name for name in loading["missing_keys"] if kind == kinds[0] or name.startswith(f"{model.base_model_prefix}.")
@@ -348,7 +398,7 @@ def save_run(
     model_arguments: ModelArguments,
     **facts: Any,
 ) -> None:
-    """Leave a Hub-ready folder: weights, image processor, results with their baselines, figures and a card.
+    """Leave beside the trained weights what makes a Hub-ready folder: results with baselines, figures and a card.
 
     What else was found, such as a temperature, stands in the results by its name.
     """
@@ -356,7 +406,6 @@ def save_run(
     model: PreTrainedModel = trainer.model  # type: ignore[assignment]
     folder = Path(str(arguments.output_dir))
     batch_size = arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size
-    trainer.save_model()
     image_processor.save_pretrained(folder)
     trainer.save_state()
     trainer.save_metrics("all", train_metrics, combined=False)
@@ -414,13 +463,15 @@ def _device_name(device: torch.device) -> str:
     return f"{torch.get_num_threads()} CPU threads" if device.type == "cpu" else device.type
 
 
-def describe_data(arguments: DataArguments, train: Dataset | IterableDataset, test: Dataset) -> dict[str, Any]:
+def describe_data(arguments: DataArguments, splits: Splits) -> dict[str, Any]:
     """What the results say of the data: where they are from, how many, how divided, and the seed that made them."""
     description: dict[str, Any] = {
         "source": _hub_name_or_path(arguments.dataset),
         "split": "test" if arguments.test_dataset is None else arguments.test_dataset,
-        "num_train": len(train) if isinstance(train, Dataset) else None,
-        "num_test": len(test),
+        "num_train": len(splits.train) if isinstance(splits.train, Dataset) else None,
+        "num_validation": 0 if splits.validation is None else len(splits.validation),
+        "num_test": len(splits.test),
+        "duplicates": splits.duplicates,
     }
     if arguments.split_fractions is not None:
         description.update(split_fractions=arguments.split_fractions, split_seed=arguments.split_seed)

@@ -26,6 +26,7 @@ from transformers.trainer_callback import TrainerState
 
 from lens_transformers.hub.files import write_text_atomically
 from lens_transformers.hub.trainer import LensTrainer
+from lens_transformers.models.lens_mae.modeling_lens_mae import LensMAEPreTrainedModel
 
 
 logger = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ class RunTrainer(LensTrainer):
         **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
+        self._network = type(self.model)  # which FSDP changes
         _check_number_of_images(self.train_dataset, self.args)
         self.eval_collator = eval_collator or self.data_collator
         self.name_rows = name_rows or (lambda rows: [f"row {row}" for row in rows])
@@ -83,12 +85,21 @@ class RunTrainer(LensTrainer):
         if self.args.early_stopping_patience is not None:
             self.add_callback(ResumableEarlyStopping(self.args.early_stopping_patience))
 
+    def _build_accelerator_args(self, **kwargs: Any) -> dict[str, Any]:
+        # All weights of LensMAE take part in every step: looking for those that do not would cost each step time.
+        if self.args.ddp_find_unused_parameters is None and isinstance(self.model, LensMAEPreTrainedModel):
+            self.args.ddp_find_unused_parameters = False
+        return super()._build_accelerator_args(**kwargs)
+
     def score_images(self, inputs: dict[str, torch.Tensor], outputs: Any) -> dict[str, torch.Tensor]:
         """What to average over the images of an evaluation: numbers `(batch,)` by name, `loss` among them."""
         raise NotImplementedError
 
     def train(self, *args: Any, **kwargs: Any):
-        """Trains; leaves the program with words how to go on if a signal stopped it."""
+        """Trains, and saves the model; leaves the program with words how to go on if a signal stopped it.
+
+        Whatever held the weights in shards, the main process has all of them in `model` afterwards.
+        """
         with self._stop.listening():
             output = super().train(*args, **kwargs)
         if self._stop.received:
@@ -98,6 +109,9 @@ class RunTrainer(LensTrainer):
         if self.averaged is not None and not best_is_loaded:
             self.model.load_state_dict(self.averaged.module.state_dict())
         self.averaged = None
+        self.save_model()  # by all processes, each of which may hold but a shard
+        if (self.is_fsdp_enabled or self.is_deepspeed_enabled) and self.is_world_process_zero():
+            self.model = self._network.from_pretrained(str(self.args.output_dir)).to(self.args.device)
         return output
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
@@ -141,8 +155,21 @@ class RunTrainer(LensTrainer):
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Saves the average of the weights where there is one."""
-        with self._averaged_weights():
+        folder = Path(output_dir or str(self.args.output_dir))
+        with self._averaged_weights(), self._full_disk_in_words(f"the model in {folder}"):
             super().save_model(output_dir, _internal_call)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        if not self.is_fsdp_enabled:
+            return super()._save(output_dir, state_dict)
+        # The class that FSDP made of the network's has no code that could travel with the checkpoint.
+        sharded = self.model
+        with torch.device("meta"):
+            self.model = self._network(sharded.config)
+        try:
+            super()._save(output_dir, state_dict)
+        finally:
+            self.model = sharded
 
     def evaluated_model(self) -> Any:
         """The network as it is evaluated and saved: with the average of the weights where there is one."""
@@ -156,23 +183,32 @@ class RunTrainer(LensTrainer):
         finally:
             self.model = trained
 
-    def _save_checkpoint(self, model, trial) -> None:
-        folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
+    @contextmanager
+    def _full_disk_in_words(self, what: str) -> Iterator[None]:
         try:
-            self._check_free_space()
-            if self.averaged is not None and self.args.should_save:
-                folder.mkdir(parents=True, exist_ok=True)
-                torch.save(self.model.state_dict(), folder / TRAINED_WEIGHTS)
-            super()._save_checkpoint(model, trial)
+            yield
         except Exception as error:
             if not _is_full_disk(error):
                 raise
-            shutil.rmtree(folder, ignore_errors=True)
             raise OSError(
                 errno.ENOSPC,
-                f"Step {self.state.global_step}: no space left on the disk for a checkpoint in {folder.parent}. "
+                f"Step {self.state.global_step}: no space left on the disk for {what}. "
                 f"{self._describe_last_checkpoint()} --save_total_limit keeps fewer of them",
             ) from error
+
+    def _save_checkpoint(self, model, trial) -> None:
+        folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
+        with self._full_disk_in_words(f"a checkpoint in {folder.parent}"):
+            self._check_free_space()
+            try:
+                if self.averaged is not None and self.args.should_save:
+                    folder.mkdir(parents=True, exist_ok=True)
+                    torch.save(self.model.state_dict(), folder / TRAINED_WEIGHTS)
+                super()._save_checkpoint(model, trial)
+            except Exception as error:
+                if _is_full_disk(error):
+                    shutil.rmtree(folder, ignore_errors=True)
+                raise
 
     def _check_free_space(self) -> None:
         """Weights, both moments of AdamW and an average of the weights: a write that fails half-way helps nobody."""
@@ -205,7 +241,8 @@ class RunTrainer(LensTrainer):
     def _describe_non_finite(self, what: str, inputs: dict[str, torch.Tensor] | None) -> str:
         words = f"Step {self.state.global_step + 1}: {what}"
         rows = self._rows_of_batch()
-        if inputs is not None and rows:
+        # With FSDP a process alone cannot run the network again.
+        if inputs is not None and rows and not self.is_fsdp_enabled:
             guilty = [row for row, is_guilty in zip(rows, self._find_guilty(inputs), strict=False) if is_guilty]
             if len(guilty) == len(rows):
                 words += ", of every image of the batch: the weights have diverged"

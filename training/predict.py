@@ -183,8 +183,8 @@ class AnomalyScore:
         Raises:
             ValueError: If they are too small to hide anything.
         """
-        check_blocks(self.model.config, images[0].shape[-2:])
         batch = self.collator([{"image": image if image.ndim == 3 else image[None]} for image in images])
+        check_blocks(self.model.config, batch["pixel_values"].shape[2:])
         outputs = self.model(**{name: value.to(self.model.device) for name, value in batch.items()})
         flux, masks, painted = in_flux(self.model, batch["pixel_values"], outputs, self.image_processor)
         return masked_errors(painted, flux, masks)
@@ -216,21 +216,20 @@ def predict(
         ValueError: If a file cannot be used and is not to be skipped.
     """
     found = apply_to_files([file for _, file in batch], appliers, arguments.on_error)
-    upscales = [applier.model.config.upscale for applier in appliers if isinstance(applier, LensSuperResolution)]
+    sharpener = next((applier for applier in appliers if isinstance(applier, LensSuperResolution)), None)
     rows = []
     for number, file in batch:
         if file not in found:
             continue
         row = {"file": file, **found[file]}
-        for upscale in upscales:
-            folder = Path(str(arguments.output_dir))
+        if sharpener is not None:
+            folder, upscale = Path(str(arguments.output_dir)), sharpener.model.config.upscale
             try:
                 row[SHARP] = str(save_output(folder, row[SHARP], number, file, upscale, arguments.save_outputs))
             except ValueError as error:
                 reject(file, error, arguments.on_error)
-                break
-        else:
-            rows.append(row)
+                continue
+        rows.append(row)
     return rows
 
 
@@ -262,7 +261,8 @@ def apply_to_images(
         if len(images) > 1:  # one of them spoils the batch
             alone = [apply_to_images({file: image}, appliers, on_error) for file, image in images.items()]
             return {file: row for found in alone for file, row in found.items()}
-        reject(*images, error, on_error)
+        (file,) = images
+        reject(file, error, on_error)
         return {}
     return {file: {name: values[index] for name, values in columns.items()} for index, file in enumerate(images)}
 

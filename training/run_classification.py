@@ -26,7 +26,6 @@ from common import (
     limit_steps,
     list_test_files,
     load_splits,
-    load_validation,
     make_collators,
     name_training_images,
     predict,
@@ -40,10 +39,11 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from lens_transformers import LensMAEForClassification
-from lens_transformers.data import LABEL_NAMES, LensDataCollator, split_by_content
+from lens_transformers.data import LABEL_NAMES, LensDataCollator
 from lens_transformers.data.schema import IMAGE_COLUMNS
 from lens_transformers.evaluation import ClassificationMetric, average_over_symmetries, pca_logistic_rows
 from lens_transformers.evaluation.calibration import expected_calibration_error, fit_temperature
+from lens_transformers.hub.files import written_whole
 from lens_transformers.pipelines import resize_images
 from lens_transformers.visualization import plot_confusion, plot_roc, plot_training_curves
 
@@ -58,13 +58,6 @@ class ClassificationArguments(DataArguments):
     baselines: bool = field(
         default=True,
         metadata={"help": "Fit PCA + logistic regression to the same images, as rows beside the network."},
-    )
-    validation_fraction: float = field(
-        default=0.0,
-        metadata={
-            "help": "Hold out this share of the training images, to fit the temperature to. By default it is fitted "
-            "to the validation split of the dataset, if it has one."
-        },
     )
     test_time_augmentation: bool = field(
         default=False,
@@ -96,15 +89,12 @@ def main() -> None:
         ClassificationArguments, ClassifierArguments, ClassificationTrainingArguments
     )
     set_up(arguments)
-    train, test = load_splits(data_arguments, "classification")
-    if data_arguments.validation_fraction:
-        train, validation = hold_out(train, data_arguments.validation_fraction, arguments.seed)
-    else:
-        validation = load_validation(data_arguments, "classification", test)
+    splits = load_splits(data_arguments, "classification", choosing=arguments.load_best_model_at_end)
     if data_arguments.labels_per_class is not None:
-        train = draw_per_class(train, data_arguments.labels_per_class, arguments.seed)
+        splits.train = draw_per_class(splits.train, data_arguments.labels_per_class, arguments.seed)
     # Another source may have images of another size.
-    test = resize_images(test, train.features["image"].shape[1:])
+    splits.test = resize_images(splits.test, splits.train.features["image"].shape[1:])
+    train, validation, test = splits.train, splits.validation, splits.test
     model, image_processor = make_classifier(model_arguments, train)
 
     collator, eval_collator = make_collators(image_processor, data_arguments, "classification", arguments.seed)
@@ -126,6 +116,7 @@ def main() -> None:
 
     measure_pooled_norm(trainer, train, eval_collator)
     temperature = 1.0 if validation is None else calibrate(trainer, validation, eval_collator)
+    full_precision_model(trainer).save_pretrained(str(arguments.output_dir))  # with what was measured of it
     logits, labels = classify(trainer, test, eval_collator, data_arguments.test_time_augmentation)
     rows: list[dict[str, Any]] = []
     for name, of_network in logits.items():
@@ -147,7 +138,7 @@ def main() -> None:
     files = list_test_files(data_arguments, "classification")
     calibrated = (own_logits / temperature).softmax(dim=-1).numpy()
     write_predictions(Path(str(arguments.output_dir)) / "predictions.parquet", test, files, labels, calibrated)
-    data = describe_data(data_arguments, train, test)
+    data = describe_data(data_arguments, splits)
     facts = {} if validation is None else {"temperature": temperature}
     save_run(trainer, image_processor, "classification", data, rows, metrics, figures, model_arguments, **facts)
 
@@ -223,12 +214,6 @@ def weigh_classes(weights: list[str] | None, train: Dataset) -> torch.Tensor | N
     return numbers
 
 
-def hold_out(train: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
-    """Divide training images, by their content, into those to train on and those to choose by."""
-    splits = split_by_content(train, {"train": 1 - fraction, "validation": fraction}, seed)
-    return splits["train"], splits["validation"]
-
-
 def calibrate(trainer: ClassificationTrainer, validation: Dataset, collator: LensDataCollator) -> float:
     """Fit a temperature to images that are neither trained nor tested on, and keep it in the configuration."""
     logits, labels = classify(trainer, validation, collator)
@@ -278,12 +263,8 @@ def write_predictions(
     columns |= {f"probability_{name}": probabilities[:, index] for index, name in enumerate(LABEL_NAMES)}
     parameters = [name for name in test.features if name not in (*IMAGE_COLUMNS, "label")]
     columns |= {name: test[name][:] for name in parameters}
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
+    with written_whole(path) as temporary:
         pq.write_table(pa.table(columns), temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def measure_pooled_norm(trainer, train: Dataset, collator: LensDataCollator, num_images: int = 1500) -> None:

@@ -24,7 +24,6 @@ from common import (
     first_images,
     limit_steps,
     load_splits,
-    load_validation,
     make_collators,
     make_config,
     make_image_processor,
@@ -93,13 +92,17 @@ def main() -> None:
         PretrainingDataArguments, EncoderArguments, PretrainingArguments
     )
     set_up(arguments)
-    train, test = load_splits(data_arguments, "pretraining", data_arguments.streaming)
+    splits = load_splits(
+        data_arguments, "pretraining", data_arguments.streaming, choosing=arguments.load_best_model_at_end
+    )
     if data_arguments.train_classes is not None:
-        train = keep_classes(train, data_arguments.train_classes)
+        splits.train = keep_classes(splits.train, data_arguments.train_classes)
+        if splits.validation is not None:
+            splits.validation = keep_classes(splits.validation, data_arguments.train_classes)
     if data_arguments.streaming and not data_arguments.dataset.startswith("simulate:"):
         # Readers of several shards at once would take seconds to start, at every pass.
-        train = train.shuffle(seed=arguments.seed, buffer_size=BUFFER_SIZE, max_buffer_input_shards=1)
-    validation = load_validation(data_arguments, "pretraining", test)
+        splits.train = splits.train.shuffle(seed=arguments.seed, buffer_size=BUFFER_SIZE, max_buffer_input_shards=1)
+    train, validation, test = splits.train, splits.validation, splits.test
     measured = {"num_samples": NUM_MEASURED_OF_STREAM} if data_arguments.streaming else {}
     image_processor = make_image_processor(model_arguments, train, **measured)
     masking = {} if arguments.mask_ratio is None else {"mask_ratio": arguments.mask_ratio}
@@ -142,7 +145,7 @@ def main() -> None:
         "reconstructions": plot_reconstructions(images, masks, painted),
         "training_curves": plot_training_curves(trainer.state.log_history),
     }
-    data = describe_data(data_arguments, train, test)
+    data = describe_data(data_arguments, splits)
     save_run(trainer, image_processor, "pretraining", data, rows, metrics, figures, model_arguments)
 
 
@@ -186,14 +189,17 @@ class ReconstructionFigures(TrainerCallback):
     def on_epoch_end(self, args, state, control, model, **kwargs):
         """Draws every `figure_epochs` epochs; a random state is not touched, so the run is as without figures."""
         epoch = round(state.epoch)
-        if not state.is_world_process_zero or epoch % args.figure_epochs:
+        if epoch % args.figure_epochs:
             return
         batch = {name: value.to(args.device) for name, value in self.batch.items()}
         model = self.trainer.evaluated_model()
         was_training = model.training
+        # In all processes: each may hold but a shard of the network.
         with torch.no_grad():
             outputs = model.eval()(**batch)
         model.train(was_training)
+        if not state.is_world_process_zero:
+            return
         figure = plot_reconstructions(*in_flux(model, batch["pixel_values"], outputs, self.image_processor))
         save_figure(figure, Path(args.output_dir), f"reconstructions_epoch_{epoch:04d}")
 

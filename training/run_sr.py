@@ -101,7 +101,8 @@ def main() -> None:
         SuperResolutionArguments, ModelArguments, SuperResolutionTrainingArguments
     )
     set_up(arguments)
-    train, test = load_splits(data_arguments, "super_resolution")
+    splits = load_splits(data_arguments, "super_resolution", choosing=arguments.load_best_model_at_end)
+    train, validation, test = splits.train, splits.validation, splits.test
     # Flux goes in and flux comes out: the network has its own constants, and stretches pixels for the encoder itself.
     image_processor = LensMAEImageProcessor(normalization="none", num_bands=train.features["image"].shape[0])
     config = make_config(
@@ -119,12 +120,11 @@ def main() -> None:
         model=model,
         args=arguments,
         train_dataset=train,
-        eval_dataset=test,
+        eval_dataset=test if validation is None else validation,
         data_collator=collator,
         eval_collator=eval_collator,
         name_rows=partial(name_training_images, data_arguments, "super_resolution", train),
         processing_class=image_processor,
-        optimizers=(make_optimizer(model, arguments), None),
         downsampler=fit_downsampler(pairs, config.upscale) if arguments.consistency_weight else None,
         data_range=data_arguments.data_range,
     )
@@ -148,7 +148,7 @@ def main() -> None:
         "super_resolution": plot_super_resolution(low, bicubic_upsample(low, config.upscale), prediction, target),
         "training_curves": plot_training_curves(trainer.state.log_history),
     }
-    data = describe_data(data_arguments, train, test)
+    data = describe_data(data_arguments, splits)
     save_run(trainer, image_processor, "super_resolution", data, rows, metrics, figures, model_arguments)
 
 
@@ -161,6 +161,12 @@ class SuperResolutionTrainer(RunTrainer):
         super().__init__(*args, **kwargs)
         self.data_range = data_range
         self.downsampler = downsampler
+
+    def create_optimizer(self, model=None):
+        """AdamW with a learning rate for the encoder."""
+        if self.optimizer is None:
+            self.optimizer = make_optimizer(self.model, self.args)
+        return super().create_optimizer(model)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """The loss of the network, and what `--consistency_weight` adds."""

@@ -4,7 +4,7 @@ import hashlib
 import logging
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from datasets import Dataset, DatasetDict
@@ -13,7 +13,7 @@ from .folders import SPLITS
 from .schema import LABEL_NAMES
 
 
-__all__ = ["class_counts", "content_hashes", "find_duplicates", "split_by_content"]
+__all__ = ["class_counts", "content_hashes", "count_duplicates", "find_duplicates", "split_by_content"]
 
 logger = logging.getLogger(__name__)
 
@@ -115,13 +115,17 @@ def find_duplicates(datasets: Mapping[str, Dataset]) -> list[tuple[tuple[str, in
             places[content].append((split, row))
     duplicates = [tuple(found) for found in places.values() if len(found) > 1]
     if duplicates:
-        counts = Counter(" and ".join(dict.fromkeys(split for split, _ in found)) for found in duplicates)
         first = "; ".join(
             " = ".join(f"{split}[{row}]" for split, row in found[:_NUM_NAMED]) for found in duplicates[:_NUM_NAMED]
         )
         logger.warning(
             "Images that are there more than once: %s; first %s.",
-            ", ".join(f"{count} in {where}" for where, count in counts.items()),
+            ", ".join(f"{count} in {where}" for where, count in count_duplicates(duplicates).items()),
             first,
         )
     return duplicates
+
+
+def count_duplicates(duplicates: Iterable[tuple[tuple[str, int], ...]]) -> dict[str, int]:
+    """Counts what `find_duplicates` found by the splits that share it, such as `"train and test"`."""
+    return dict(Counter(" and ".join(dict.fromkeys(split for split, _ in found)) for found in duplicates))

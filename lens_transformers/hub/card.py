@@ -14,6 +14,7 @@ from .results import (
     NOT_MEASURED,
     best_value,
     dataset_name,
+    describe_duplicates,
     fact_label,
     format_fact,
     format_interval,
@@ -165,6 +166,7 @@ def _render(folder: Path, results: dict[str, Any], checkpoint: str, model_name: 
         base_model=_hub_name(base_model) or (Path(base_model).name if base_model else None),
         data=results["data"],
         dataset=dataset_name(results),
+        duplicates=describe_duplicates(results),
         preset=str(results["data"].get("preset") or ""),
         training=results["training"],
         recipe=[

@@ -1,7 +1,6 @@
 """Pushing a finished training folder or a data set to the Hub: one commit with all of it, or none."""
 
 import fnmatch
-import itertools
 import json
 import logging
 import shlex
@@ -122,7 +121,9 @@ def push_checkpoint(
 
 def _deliver(target: "_Target", files: dict[str, Path]) -> tuple[CommitInfo, str]:
     """Makes attempts until one succeeds or none will; returns the commit and the card in it."""
-    for attempt in itertools.count(1):
+    attempt = 0
+    while True:
+        attempt += 1
         try:
             with _timeout():
                 return target.push(files)

@@ -173,6 +173,13 @@ def dataset_name(results: dict[str, Any]) -> str:
     return Path(str(data["source"])).name if data.get("source") else "a data set it does not name"
 
 
+def describe_duplicates(results: dict[str, Any]) -> str:
+    """A sentence on images that are in more than one split; empty if there are none, or nobody looked."""
+    duplicates = results["data"].get("duplicates") or {}
+    shared = [f"{count} in {splits}" for splits, count in duplicates.items() if " and " in splits]
+    return f"Some images are in more than one split: {', '.join(shared)}." if shared else ""
+
+
 def _best(metric: str) -> Callable[..., Any] | None:
     """`min` or `max`, whichever picks the best value of a metric; `None` where neither does, as for a flux ratio."""
     words = set(metric.split("_"))

@@ -15,6 +15,7 @@ from ..hub.results import (
     NOT_MEASURED,
     best_value,
     dataset_name,
+    describe_duplicates,
     fact_label,
     format_fact,
     format_interval,
@@ -174,7 +175,7 @@ def _describe(evaluation: Evaluation) -> dict[str, Any]:
     figures = [_embed(name, figure) for name, figure in evaluation.figures.items()]
     return {
         "title": evaluation.title,
-        "sentence": sentence,
+        "sentence": f"{sentence} {describe_duplicates(results)}".strip(),
         "verdict": verdict(results),
         "facts": [(fact_label(key), format_fact(key, value)) for key, value in training.items()],
         "figures": figures,

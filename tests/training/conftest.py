@@ -20,6 +20,15 @@ def rings(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def labelled_pairs(tmp_path_factory):
+    """120 pairs to train on, and 6 to test on, which all scripts read."""
+    folder = tmp_path_factory.mktemp("labelled_pairs")
+    write_rings(folder, "train", 120, seed=0, side=64, with_target=True)
+    write_rings(folder, "test", 6, seed=1, side=64, with_target=True)
+    return folder
+
+
 @pytest.fixture
 def run_script(monkeypatch):
     """Runs a script's `main` with flags."""

@@ -122,6 +122,15 @@ def test_a_classifier_of_pictures_starts_from_its_weights_with_a_head_for_lenses
     assert model(pixel_values).logits.shape == (1, len(LABEL_NAMES))
 
 
+@pytest.mark.parametrize("architecture", TINY)
+def test_every_architecture_takes_a_step_and_leaves_its_curves(launch, checkpoint, architecture):
+    run = launch("--model_name_or_path", checkpoint(architecture), steps=1)
+    assert 0 <= read_rows(run)[0]["accuracy"] <= 1
+    logged = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert np.isfinite(logged[0]["loss"]) and logged[0]["step"] == 1
+    assert (run / "figures/training_curves.png").stat().st_size > 1000
+
+
 ELSEWHERE = """
 import sys
 
@@ -155,7 +164,9 @@ def test_a_run_leaves_a_card_and_what_loads_where_only_transformers_is_installed
 
 def test_a_network_from_scratch_takes_the_images_as_they_are_and_is_calibrated_in_its_results_alone(launch):
     overrides = "hidden_size=16,num_hidden_layers=1,num_attention_heads=2,intermediate_size=16,patch_size=8"
-    run = launch("--model_type", "vit", "--config_overrides", overrides, "--validation_fraction", 0.5)
+    run = launch(
+        "--model_type", "vit", "--config_overrides", overrides, "--validation_fraction", 0.5, "--split_seed", 42
+    )
     config = AutoModelForImageClassification.from_pretrained(run).config
     assert (config.num_channels, config.image_size, config.hidden_size) == (1, 24, 16)
     processor = AutoImageProcessor.from_pretrained(run)
@@ -381,7 +392,9 @@ def test_a_temperature_is_fitted_to_images_that_are_neither_trained_nor_tested_o
         return calibration.fit_temperature(logits, labels)
 
     monkeypatch.setattr(run_classification, "fit_temperature", fit_temperature)
-    dataset, flags = (lenses, ["--validation_fraction", 0.5]) if held_out else (lenses_with_validation, [])
+    dataset, flags = (
+        (lenses, ["--validation_fraction", 0.5, "--split_seed", 42]) if held_out else (lenses_with_validation, [])
+    )
     run = launch("--config_overrides", "num_hidden_layers=1", *flags, dataset=dataset)
     results = json.loads((run / "results.json").read_text())
     own = results["rows"][0]

@@ -2,10 +2,7 @@
 
 import errno
 import json
-import os
 import shutil
-import subprocess
-import sys
 import weakref
 
 import command_line
@@ -146,30 +143,6 @@ def test_evaluation_of_30_000_images_holds_a_few_batches_at_once(tmp_path):
     assert collator.most <= 3
 
 
-def test_two_processes_measure_what_one_does_with_an_uneven_last_batch(rings, run_script, tmp_path):
-    # 13 images: batches of 4 + 4 and 4 + 1, where the second process fills up. Measured before the first step, for
-    # batch norms of two processes see other batches.
-    flags = ["--dataset", rings, *QUICK, "--max_steps", 1, "--learning_rate", 0, "--eval_on_start", True]
-    flags += ["--eval_strategy", "steps", "--per_device_eval_batch_size", 4, "--bf16", False, "--baselines", False]
-    flags += ["--use_cpu", True, "--output_dir"]
-    run_script(run_classification, *flags, tmp_path / "one")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2]
-    command += [run_classification.__file__, *flags, tmp_path / "two", "--ddp_backend", "gloo"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    subprocess.run(list(map(str, command)), env=environment, check=True, capture_output=True, timeout=120)
-    one, two = (
-        next(
-            entry for entry in read_json(tmp_path / name / "trainer_state.json")["log_history"] if "eval_loss" in entry
-        )
-        for name in ("one", "two")
-    )
-    assert two["eval_loss"] == pytest.approx(one["eval_loss"], rel=1e-6)
-    assert two["eval_accuracy"] == pytest.approx(one["eval_accuracy"], rel=1e-6)
-    results = read_json(tmp_path / "two/results.json")
-    assert results["training"]["batch_size"] == 16
-    assert results["data"]["num_test"] == 13
-
-
 def test_a_loss_that_is_not_finite_names_the_step_and_the_image(rings, run_script, tmp_path, monkeypatch):
     dataset = tmp_path / "pairs"
     for index in range(8):
@@ -192,6 +165,28 @@ def test_a_loss_that_is_not_finite_names_the_step_and_the_image(rings, run_scrip
     if last is not None:
         assert last.name == f"checkpoint-{failed - 1}"
         assert all(bool(value.isfinite().all()) for value in load_file(last / "model.safetensors").values())
+
+
+def test_a_gradient_that_is_not_finite_names_the_step(rings, run_script, tmp_path, monkeypatch):
+    monkeypatch.setattr("transformers.Trainer._get_grad_norm", lambda *args: float("inf"))
+    with pytest.raises(FloatingPointError, match=r"Step 1: the gradient's norm is inf\. The images: row "):
+        run_script(run_mae, "--dataset", rings, *QUICK, "--output_dir", tmp_path)
+
+
+def test_a_full_disk_at_the_end_says_from_where_to_go_on(rings, run_script, tmp_path, monkeypatch):
+    save = loop.LensTrainer.save_model
+
+    def full(self, output_dir=None, _internal_call=False):
+        if output_dir is None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(self, output_dir, _internal_call)
+
+    monkeypatch.setattr(loop.LensTrainer, "save_model", full)
+    flags = ["--dataset", rings, *QUICK, "--save_strategy", "steps", "--save_steps", 3, "--output_dir", tmp_path]
+    with pytest.raises(
+        OSError, match=r"Step 3: no space left on the disk for the model .* Go on with: .*checkpoint-3"
+    ):
+        run_script(run_mae, *flags)
 
 
 def test_a_full_disk_stops_in_words_and_keeps_the_last_checkpoint(rings, run_script, tmp_path, monkeypatch):
@@ -230,10 +225,14 @@ def test_what_cannot_be_trained_on_is_refused_in_words(rings, run_script, tmp_pa
     flags = [*QUICK, "--output_dir", tmp_path / "out"]
     with pytest.raises(ValueError, match="takes 64 images, and there are 30 .*batch_size 30"):
         run_script(run_mae, "--dataset", rings, *flags, "--per_device_train_batch_size", 64)
-    write_rings(tmp_path / "small", "train", 9, seed=0, side=12)
-    write_rings(tmp_path / "small", "test", 3, seed=1, side=12)
-    with pytest.raises(ValueError, match="12x12 pixels have 1 blocks of 16 pixels"):
-        run_script(run_mae, "--dataset", tmp_path / "small", *flags)
+    for script, side, message in (
+        (run_mae, 12, "12x12 pixels have 1 blocks of 16 pixels"),
+        (run_classification, 4, "4x4 pixels are smaller than one patch of 8x8"),
+    ):
+        write_rings(tmp_path / str(side), "train", 9, seed=0, side=side)
+        write_rings(tmp_path / str(side), "test", 3, seed=1, side=side)
+        with pytest.raises(ValueError, match=message):
+            run_script(script, "--dataset", tmp_path / str(side), *flags)
     for index in range(9):
         (tmp_path / "unlabelled").mkdir(exist_ok=True)
         np.save(tmp_path / "unlabelled" / f"{index}.npy", np.random.default_rng(index).random((32, 32)))
@@ -311,8 +310,8 @@ def test_options_of_loading_reach_the_loader(tmp_path, caplog):
     np.save(tmp_path / "cdm/8.npy", np.full((32, 32), np.nan))
     fractions = '{"train": 0.5, "test": 0.5}'
     arguments = command_line.DataArguments(str(tmp_path), on_error="skip", split_fractions=fractions)
-    train, test = common.load_splits(arguments, "classification")
-    assert len(train) + len(test) == 24 and len(test) > 3
+    splits = common.load_splits(arguments, "classification")
+    assert len(splits.train) + len(splits.test) == 24 and len(splits.test) > 3
     with pytest.raises(ValueError, match="--fits_layout"):
         common.load_splits(command_line.DataArguments(str(tmp_path), fits_layout='{"hdus": [1]}'), "classification")
     with pytest.raises(ValueError, match="is not JSON"):

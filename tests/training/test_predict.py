@@ -2,6 +2,7 @@
 
 import json
 import os
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -181,6 +182,24 @@ def test_a_run_that_is_stopped_goes_on_where_it_was(run_script, checkpoints, nig
     assert read == ["1.fits", "2.fits"] and first.stat().st_mtime_ns == written_at
     assert (tmp_path / "table.csv").read_text() == (tmp_path / "unbroken.csv").read_text()
     assert not list(tmp_path.glob(".*")) and not list((tmp_path / "sharp").glob(".*"))
+
+
+def test_images_of_one_batch_at_a_time_are_in_memory(run_script, checkpoints, night, tmp_path, monkeypatch):
+    for number in range(3, 12):
+        np.save(night / f"{number}.npy", IMAGES[number % 3])
+    reading, alive, most = predict.read_image_file, set(), []
+
+    def read(path):
+        image = reading(path)
+        alive.add(path)
+        most.append(len(alive))
+        weakref.finalize(image, alive.discard, path)
+        return image
+
+    monkeypatch.setattr(predict, "read_image_file", read)
+    flags = ["--checkpoints", checkpoints / "classify", "--files", night, "--batch_size", 2]
+    run_script(predict, *flags, "--output", tmp_path / "table.csv")
+    assert len(most) == 12 and max(most) <= 4
 
 
 def test_parts_are_joined_a_few_at_a_time(tmp_path, monkeypatch):

@@ -272,7 +272,13 @@ def test_an_output_folder_is_asked_for(launch, lenses):
 
 
 def test_accelerate_launches_the_scripts(pairs, tmp_path):
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--config_file",
+        str(SCRIPTS / "accelerate/cpu.yaml"),
+    ]
     command += [str(SCRIPTS / "run_sr.py"), str(SCRIPTS / "recipes/demo/sr.yaml"), "--dataset", str(pairs)]
     command += ["--output_dir", str(tmp_path / "sr"), "--max_steps", "1", "--filter_size", "3"]
     subprocess.run(command, check=True, cwd=tmp_path, capture_output=True, timeout=120)

@@ -1,0 +1,69 @@
+"""What a run trains on, chooses by and tests on: never the same images."""
+
+import json
+
+import common
+import pytest
+import run_classification
+import run_mae
+import run_sr
+from command_line import DataArguments
+
+from lens_transformers.data.splits import content_hashes
+from tests.rings import write_rings
+
+
+CHOOSING = [
+    "--load_best_model_at_end",
+    True,
+    "--eval_strategy",
+    "steps",
+    "--eval_steps",
+    1,
+    "--save_strategy",
+    "steps",
+]
+CHOOSING += ["--save_steps", 1, "--max_steps", 1, "--config_overrides", "num_hidden_layers=1"]
+
+
+@pytest.mark.parametrize(
+    ("script", "flags"),
+    [(run_mae, []), (run_classification, ["--baselines", False]), (run_sr, ["--filter_size", 3])],
+    ids=["mae", "classification", "sr"],
+)
+def test_a_checkpoint_is_chosen_by_images_that_are_neither_trained_nor_tested_on(
+    labelled_pairs, run_script, monkeypatch, tmp_path, script, flags
+):
+    seen = []
+    monkeypatch.setattr(script, "limit_steps", seen.append)
+    run_script(script, "--dataset", labelled_pairs, "--output_dir", tmp_path, *CHOOSING, *flags)
+    trainer = seen[0]
+    train, chosen = set(content_hashes(trainer.train_dataset)), set(content_hashes(trainer.eval_dataset))
+    tested = set(content_hashes(common.load_lensing_dataset(labelled_pairs, "test", task="pretraining")))
+    assert chosen and not chosen & train and not chosen & tested
+    data = json.loads((tmp_path / "results.json").read_text())["data"]
+    assert (data["num_train"], data["num_validation"], data["num_test"]) == (len(train), len(chosen), 6)
+    assert len(train) + len(chosen) == 120
+
+
+def test_validation_images_of_the_dataset_come_first_and_without_choosing_none_are_held_out(labelled_pairs, tmp_path):
+    assert common.load_splits(DataArguments(str(labelled_pairs)), "super_resolution").validation is None
+    for split, seed in (("train", 0), ("validation", 2), ("test", 1)):
+        write_rings(tmp_path, split, 6, seed=seed)
+    splits = common.load_splits(DataArguments(str(tmp_path)), "classification", choosing=True)
+    assert len(splits.train) == len(splits.validation) == 6
+
+
+def test_of_a_stream_no_images_are_held_out(rings, run_script, tmp_path):
+    flags = ["--dataset", rings, "--streaming", True, "--output_dir", tmp_path, *CHOOSING]
+    with pytest.raises(ValueError, match="has no validation images, and of a stream none are held out"):
+        run_script(run_mae, *flags)
+
+
+def test_images_of_several_splits_are_in_the_results_and_on_the_card(run_script, tmp_path):
+    for split in ("train", "test"):
+        write_rings(tmp_path, split, 6, seed=0)
+    flags = ["--dataset", tmp_path, "--max_steps", 1, "--per_device_train_batch_size", 4]
+    run_script(run_mae, *flags, "--config_overrides", "num_hidden_layers=1", "--output_dir", tmp_path / "run")
+    assert json.loads((tmp_path / "run/results.json").read_text())["data"]["duplicates"] == {"train and test": 6}
+    assert "more than one split: 6 in train and test" in (tmp_path / "run/README.md").read_text()
