@@ -1,18 +1,23 @@
-"""Figures of lens images: a grid, masked reconstructions, super-resolution panels, maps of what a network looks at."""
+"""Figures of lens images: a grid, masked reconstructions, super-resolution panels, maps of what a network looks at.
+
+Each fills a figure of its own, or what it is given: a `Figure` of `layout="constrained"`, or a `SubFigure` of one.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 
 from .style import (
     OVERLAY_COLOURS,
     RESIDUAL_COLOURS,
     SKY_COLOURS,
     add_colour_bar,
+    figure_of,
     flux_scale,
+    new_figure,
     residual_scale,
     show_image,
 )
@@ -21,7 +26,12 @@ from .style import (
 PANEL_INCHES = 1.9
 
 
-def plot_lenses(images, titles: Sequence[str] | None = None, pixel_scale: float | None = None) -> Figure:
+def plot_lenses(
+    images,
+    titles: Sequence[str] | None = None,
+    pixel_scale: float | None = None,
+    figure: FigureBase | None = None,
+) -> Figure:
     """A grid of lens images, each on its own arcsinh colour scale.
 
     Args:
@@ -29,6 +39,7 @@ def plot_lenses(images, titles: Sequence[str] | None = None, pixel_scale: float 
             Of several bands the mean is shown.
         titles: One a panel, a class name for example.
         pixel_scale: Arcsec per pixel; without it the axes count pixels.
+        figure: What to fill; a new figure by default.
 
     Raises:
         ValueError: If `images` has another number of dimensions, or the titles another number.
@@ -38,7 +49,7 @@ def plot_lenses(images, titles: Sequence[str] | None = None, pixel_scale: float 
         raise ValueError(f"titles has {len(titles)} entries for {len(planes)} images; give one an image.")
     # A grid without gaps where one exists; three classes then stay in their columns.
     columns = next((count for count in (6, 5, 4, 3) if len(planes) % count == 0), min(len(planes), 6))
-    figure, axes = _panels(-(-len(planes) // columns), columns)
+    axes = _panels(figure, -(-len(planes) // columns), columns)
     for index, ax in enumerate(axes.flat):
         if index >= len(planes):
             ax.remove()
@@ -48,10 +59,12 @@ def plot_lenses(images, titles: Sequence[str] | None = None, pixel_scale: float 
             ax.set_title(titles[index], fontsize=9)
         # A column's lowest panel carries the axis, also where the last row is not full.
         _label_outer(ax, is_left=index % columns == 0, is_bottom=index + columns >= len(planes), scale=pixel_scale)
-    return figure
+    return figure_of(axes[0, 0])
 
 
-def plot_reconstructions(images, masks, reconstructions, pixel_scale: float | None = None) -> Figure:
+def plot_reconstructions(
+    images, masks, reconstructions, pixel_scale: float | None = None, figure: FigureBase | None = None
+) -> Figure:
     """A row an image: the image, what the encoder saw of it, the reconstruction, and reconstruction minus image.
 
     Image and reconstruction of a row share one colour scale; residuals are symmetric around zero.
@@ -63,6 +76,7 @@ def plot_reconstructions(images, masks, reconstructions, pixel_scale: float | No
             hidden, 0 where it was seen.
         reconstructions: Array of the shape of `images`.
         pixel_scale: Arcsec per pixel; without it the axes count pixels.
+        figure: What to fill; a new figure by default.
 
     Raises:
         ValueError: If the shapes do not fit together.
@@ -79,7 +93,7 @@ def plot_reconstructions(images, masks, reconstructions, pixel_scale: float | No
             "(1 hidden, 0 seen). Repeat a mask of patches over the pixels of each patch."
         )
 
-    figure, axes = _panels(len(truth), 4, colour_bars=2)
+    axes = _panels(figure, len(truth), 4, colour_bars=2)
     _column_titles(axes, ("image", "seen by the encoder", "reconstruction", "reconstruction − image"))
     for row, image, mask, prediction in zip(axes, truth, hidden, predicted, strict=True):
         scale = flux_scale(image, prediction)
@@ -92,10 +106,12 @@ def plot_reconstructions(images, masks, reconstructions, pixel_scale: float | No
         add_colour_bar(flux, scale, list(row[:3]), "flux")
         add_colour_bar(difference, difference_scale, [row[3]], "flux difference")
     _label_grid(axes, pixel_scale)
-    return figure
+    return figure_of(axes[0, 0])
 
 
-def plot_super_resolution(low, bicubic, prediction, target, pixel_scale: float | None = None) -> Figure:
+def plot_super_resolution(
+    low, bicubic, prediction, target, pixel_scale: float | None = None, figure: FigureBase | None = None
+) -> Figure:
     """A row an image: low resolution, bicubic, the model's, the target, and the residuals of bicubic and the model.
 
     The four images of a row share one colour scale, and so do its two residuals, so that they compare by eye.
@@ -107,6 +123,7 @@ def plot_super_resolution(low, bicubic, prediction, target, pixel_scale: float |
         prediction: Array of the shape of `bicubic`, the model's output.
         target: Array of the shape of `bicubic`, the truth, or a data set with a column `target`.
         pixel_scale: Arcsec per pixel of the *target*; without it the axes count each image's own pixels.
+        figure: What to fill; a new figure by default.
 
     Raises:
         ValueError: If the shapes do not fit together.
@@ -119,7 +136,7 @@ def plot_super_resolution(low, bicubic, prediction, target, pixel_scale: float |
         raise ValueError(f"low holds {len(small)} images and target {len(truth)}; they must be the same scenes.")
     low_scale = None if pixel_scale is None else pixel_scale * truth.shape[-1] / small.shape[-1]
 
-    figure, axes = _panels(len(truth), 6, colour_bars=2)
+    axes = _panels(figure, len(truth), 6, colour_bars=2)
     residual_titles = ("bicubic − target", "prediction − target")
     _column_titles(axes, ("low resolution", "bicubic", "prediction", "target", *residual_titles))
     for row, *planes in zip(axes, small, upsampled, predicted, truth, strict=True):
@@ -134,7 +151,7 @@ def plot_super_resolution(low, bicubic, prediction, target, pixel_scale: float |
         add_colour_bar(flux, scale, list(row[:4]), "flux")
         add_colour_bar(difference, difference_scale, list(row[4:]), "flux difference")
     _label_grid(axes, pixel_scale)
-    return figure
+    return figure_of(axes[0, 0])
 
 
 def plot_attention_maps(
@@ -143,6 +160,7 @@ def plot_attention_maps(
     titles: Sequence[str] | None = None,
     pixel_scale: float | None = None,
     positions: Sequence[Any] | np.ndarray | None = None,
+    figure: FigureBase | None = None,
 ) -> Figure:
     """A row an image: the image, then what each map points at, laid over it.
 
@@ -154,6 +172,7 @@ def plot_attention_maps(
         pixel_scale: Arcsec per pixel; without it the axes count pixels.
         positions: Of each image an array (points, 2) of places (x, y) to mark, in the units of the axes: planted
             subhalos, for example.
+        figure: What to fill; a new figure by default.
 
     Raises:
         ValueError: If the maps, titles or positions are not one an image, or a map is not finite.
@@ -169,7 +188,7 @@ def plot_attention_maps(
                 f"The map {name!r} has shape {overlay.shape}; it must be (batch, rows, columns) for {len(planes)} "
                 "images, of finite numbers."
             )
-    figure, axes = _panels(len(planes), 1 + len(overlays))
+    axes = _panels(figure, len(planes), 1 + len(overlays))
     _column_titles(axes, ("image", *overlays))
     for index, (row, plane) in enumerate(zip(axes, planes, strict=True)):
         scale = flux_scale(plane)
@@ -194,7 +213,7 @@ def plot_attention_maps(
                     linewidths=1,
                 )
     _label_grid(axes, pixel_scale)
-    return figure
+    return figure_of(axes[0, 0])
 
 
 def _array(values: Any) -> np.ndarray:
@@ -222,11 +241,12 @@ def _require_shape(name: str, planes: np.ndarray, other: str, expected: np.ndarr
         )
 
 
-def _panels(rows: int, columns: int, colour_bars: int = 0) -> tuple[Figure, np.ndarray]:
-    # Beside and below the panels: half an inch for the axis labels, three quarters for each colour bar.
-    size = (columns * PANEL_INCHES + 0.5 + 0.75 * colour_bars, rows * PANEL_INCHES + 0.6)
-    figure = Figure(figsize=size, dpi=120, layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False)
+def _panels(figure: FigureBase | None, rows: int, columns: int, colour_bars: int = 0) -> np.ndarray:
+    if figure is None:
+        # Beside and below the panels: half an inch for the axis labels, three quarters for each colour bar.
+        size = (columns * PANEL_INCHES + 0.5 + 0.75 * colour_bars, rows * PANEL_INCHES + 0.6)
+        figure = new_figure(*size)
+    return figure.subplots(rows, columns, squeeze=False)
 
 
 def _column_titles(axes: np.ndarray, titles: Sequence[str]) -> None:

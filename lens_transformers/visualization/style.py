@@ -45,7 +45,12 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
 
 def axes_for(ax: Axes | None, width: float, height: float) -> Axes:
     """The axes to draw on: the given one, else that of a new figure, so many inches wide and high."""
-    return Figure(figsize=(width, height), dpi=120, layout="constrained").subplots() if ax is None else ax
+    return new_figure(width, height).subplots() if ax is None else ax
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, so many inches wide and high."""
+    return Figure(figsize=(width, height), dpi=120, layout="constrained")
 
 
 def figure_of(ax: Axes) -> Figure:

@@ -3,17 +3,20 @@
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 
-from .style import PALETTE, frame
+from .style import PALETTE, figure_of, frame, new_figure
 
 
-def plot_training_curves(log_history: Sequence[Mapping[str, float]], metric: str | None = None) -> Figure:
+def plot_training_curves(
+    log_history: Sequence[Mapping[str, float]], metric: str | None = None, figure: FigureBase | None = None
+) -> Figure:
     """Training and evaluation loss by step, with the learning rate and, if asked for, one evaluation metric.
 
     Args:
         log_history: `trainer.state.log_history`, or the same list out of `trainer_state.json`.
         metric: Name of an evaluation metric to draw as well, `"accuracy"` for the logged `eval_accuracy`.
+        figure: What to fill, a `Figure` of `layout="constrained"` or a `SubFigure` of one; a new figure by default.
 
     Raises:
         ValueError: If nothing was logged, or `metric` was not.
@@ -29,7 +32,7 @@ def plot_training_curves(log_history: Sequence[Mapping[str, float]], metric: str
     rate = _series(log_history, "learning_rate")
 
     num_panels = 1 + bool(values) + bool(rate)
-    figure = Figure(figsize=(4.2 * num_panels, 3.2), dpi=120, layout="constrained")
+    figure = new_figure(4.2 * num_panels, 3.2) if figure is None else figure
     loss_ax, *other = figure.subplots(1, num_panels, sharex=True, squeeze=False)[0]
     _draw(loss_ax, train_loss, PALETTE[0], label="training")
     _draw(loss_ax, eval_loss, PALETTE[1], label="evaluation", marked=True)
@@ -48,7 +51,7 @@ def plot_training_curves(log_history: Sequence[Mapping[str, float]], metric: str
         frame(ax, "step", "learning rate")
         ax.yaxis.set_major_formatter("{x:g}")
         ax.set_ylim(bottom=0)
-    return figure
+    return figure_of(loss_ax)
 
 
 def _series(log_history: Sequence[Mapping[str, float]], key: str) -> list[tuple[float, float]]:

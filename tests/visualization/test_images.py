@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from matplotlib.figure import Figure
 
 from lens_transformers.data import lens_features
 from lens_transformers.visualization import (
@@ -11,6 +12,7 @@ from lens_transformers.visualization import (
     plot_lenses,
     plot_reconstructions,
     plot_super_resolution,
+    plot_training_curves,
     save_figure,
 )
 from lens_transformers.visualization.style import flux_scale, residual_scale
@@ -124,6 +126,26 @@ def test_low_and_high_resolution_cover_the_same_sky():
     target = lenses(1, size=32)
     row = panels(plot_super_resolution(lenses(1), target, target, target, pixel_scale=0.05))
     assert row[0].images[0].get_extent() == row[3].images[0].get_extent()
+
+
+@pytest.mark.parametrize(
+    ("plot", "num_panels"),
+    [
+        (lambda figure: plot_lenses(lenses(), figure=figure), 3),
+        (lambda figure: plot_reconstructions(lenses(), np.ones((3, 16, 16)), lenses(), figure=figure), 12),
+        (lambda figure: plot_super_resolution(*[lenses()] * 4, figure=figure), 18),
+        (lambda figure: plot_attention_maps(lenses(), {"map": lenses()[:, 0]}, figure=figure), 6),
+        (lambda figure: plot_training_curves([{"loss": 1.0, "step": 1}], figure=figure), 1),
+    ],
+)
+def test_panels_fill_the_part_of_a_figure_that_is_given(plot, num_panels):
+    figure = Figure(figsize=(12, 6), layout="constrained")
+    left, right = figure.subfigures(1, 2)
+    assert plot(left) is figure
+    assert len([ax for ax in left.axes if ax.images or ax.lines]) == num_panels and not right.axes
+    figure.savefig(io.BytesIO(), format="png")
+    middle = figure.bbox.width / 2
+    assert all(ax.get_tightbbox().x1 <= middle + 1 for ax in left.axes)
 
 
 @pytest.mark.parametrize(
