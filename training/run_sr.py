@@ -1,7 +1,7 @@
 """Fine-tune LensMAE, or train it from scratch, to super-resolve lens images 2, 3 or 4 times.
 
     python training/run_sr.py --dataset pairs --model_name_or_path runs/pretrain --output_dir runs/sr
-    accelerate launch training/run_sr.py training/recipes/demo/sr.yaml --dataset pairs --output_dir runs/sr
+    accelerate launch training/run_sr.py training/recipes/sr_deeplense/train.yaml --dataset pairs ...
     python training/run_sr.py ... --self_ensemble True --save_outputs fits
 
 Leaves a Hub-ready folder whose `results.json` has the network's row beside bicubic, bilinear and a fitted linear
@@ -307,9 +307,7 @@ def _as_list(value) -> list[float]:
     return [float(number) for number in np.atleast_1d(value)]
 
 
-def make_optimizer(
-    model: PreTrainedModel, arguments: SuperResolutionTrainingArguments
-) -> torch.optim.Optimizer:
+def make_optimizer(model: PreTrainedModel, arguments: SuperResolutionTrainingArguments) -> torch.optim.Optimizer:
     """AdamW with a learning rate of its own for the encoder, and no decay of biases and norms."""
     scales = {
         name: scale * (arguments.encoder_learning_rate_scale if name.startswith("lens_mae.") else 1.0)
