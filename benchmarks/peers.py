@@ -1,4 +1,4 @@
-"""Plain networks that ours are compared with, where transformers has none of their size.
+"""Plain networks that ours are compared with, of which transformers has none.
 
     python -m benchmarks.peers edsr training/recipes/sr_physical/train.yaml --output_dir runs/edsr
     python -m benchmarks.peers resnet training/recipes/lens_default/classify_from_scratch.yaml --output_dir runs/resnet
@@ -12,35 +12,35 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import AutoConfig, AutoModelForImageClassification, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import ImageClassifierOutput
 from transformers.models.swin2sr.modeling_swin2sr import ImageSuperResolutionOutput
 
 from lens_transformers import LensMAEConfig
 
 
-__all__ = ["EDSR", "ResNet"]
+__all__ = ["EDSR", "ResNet", "SmallResNetConfig"]
 
 TRAINING = Path(__file__).parents[1] / "training"
 
 
 def main() -> None:
     """Trains one of them."""
-    if len(sys.argv) < 3 or sys.argv[1] not in ("edsr", "resnet"):
-        sys.exit(__doc__)
-    name = sys.argv.pop(1)
+    name = sys.argv.pop(1) if len(sys.argv) > 2 else None
     sys.path.insert(0, str(TRAINING))  # as Python does for a script that is launched
     if name == "edsr":
         import run_sr
 
-        run_sr.make_model = lambda model_class, arguments, config: EDSR(config)
-        run_sr.main()
-    else:
-        import classifiers
+        run_sr.main(EDSR)
+    elif name == "resnet":
         import run_classification
 
-        classifiers.make_model = lambda model_class, arguments, config: ResNet(config)
+        AutoConfig.register(SmallResNetConfig.model_type, SmallResNetConfig)
+        AutoModelForImageClassification.register(SmallResNetConfig, ResNet)
+        sys.argv += ["--model_type", SmallResNetConfig.model_type]
         run_classification.main()
+    else:
+        sys.exit(__doc__)
 
 
 class EDSR(PreTrainedModel):
@@ -84,20 +84,36 @@ class EDSR(PreTrainedModel):
         return ImageSuperResolutionOutput(loss=loss, reconstruction=reconstruction)
 
 
-class ResNet(PreTrainedModel):
-    """Three stages of two basic blocks (He et al. 2016, arXiv:1512.03385), for small images: no pooling before them.
+class SmallResNetConfig(PreTrainedConfig):
+    """Of a `ResNet`.
 
     Args:
-        config: Of the network it is compared with: bands and classes.
+        num_channels: Bands of the images.
         width: Channels of the first stage; each of the next has twice as many.
+        **kwargs: As every configuration takes them.
     """
 
-    config_class = LensMAEConfig
+    model_type = "small_resnet"
+
+    def __init__(self, num_channels: int = 1, width: int = 32, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.num_channels = num_channels
+        self.width = width
+
+
+class ResNet(PreTrainedModel):
+    """Three stages of two basic blocks (He et al. 2016, arXiv:1512.03385).
+
+    That of transformers shrinks images to a quarter, by pooling, before its first block; substructure is a matter of
+    a few pixels.
+    """
+
+    config_class = SmallResNetConfig
     main_input_name = "pixel_values"
 
-    def __init__(self, config: LensMAEConfig, width: int = 32):
+    def __init__(self, config: SmallResNetConfig):
         super().__init__(config)
-        config.pooling = "mean"
+        width = config.width
         self.stem = nn.Sequential(_conv(config.num_channels, width, 2), nn.BatchNorm2d(width), nn.ReLU())
         self.blocks = nn.ModuleList([_Block(width, width, 1), _Block(width, width, 1)])
         for channels in (2 * width, 4 * width):

@@ -1,8 +1,10 @@
 """Runs recipes and, for as many steps, the plain networks they are measured against, with several seeds.
 
     python -m benchmarks.training [--runs sr_deeplense lens_default ...] [--seeds 0 1 2] [--output_dir runs/benchmarks]
+    python -m benchmarks.training ... --sr_pairs sr_pairs_75_150
 
 Everything is measured by the recipes' own scripts on their own test images; a run that is finished is not made again.
+It takes hours, so `python -m benchmarks` leaves it out.
 """
 
 import argparse
@@ -11,6 +13,8 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+
+from lens_transformers.report import evaluate_checkpoint
 
 from .results import write_results
 
@@ -37,8 +41,9 @@ def main() -> None:
     """Runs them one after the other and writes results/training.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", nargs="+", default=list(RUNS), choices=list(RUNS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[42])
     parser.add_argument("--output_dir", type=Path, default=Path("runs/benchmarks"), help="where the runs are left")
+    parser.add_argument("--sr_pairs", type=Path, help="folder of official pairs, to try sr_deeplense's networks on")
     parser.add_argument("--max_steps", type=int, help="of every run, to see that all of them work")
     arguments = parser.parse_args()
     results: dict[str, list[dict]] = {}
@@ -48,17 +53,17 @@ def main() -> None:
             if not (folder / "results.json").is_file():
                 run(name, seed, folder, arguments.max_steps)
             results.setdefault(name, []).append(read(folder))
+            if arguments.sr_pairs is not None and name == "sr_deeplense":
+                evaluation = evaluate_checkpoint(folder, str(arguments.sr_pairs), "all", in_full=False)
+                results[name][-1]["on_official_pairs"] = evaluation.results["rows"]
     print(f"Wrote {write_results('training', results)}")
 
 
 def run(name: str, seed: int, folder: Path, max_steps: int | None) -> None:
     """Makes one run, in a process of its own."""
     program, recipe = RUNS[name]
-    command = [sys.executable, *(["-m", "benchmarks.peers"] if program in PEERS else [])]
-    command += [
-        program if program in PEERS else str(TRAINING / f"{program}.py"),
-        str(TRAINING / f"recipes/{recipe}.yaml"),
-    ]
+    launched = ["-m", "benchmarks.peers", program] if program in PEERS else [str(TRAINING / f"{program}.py")]
+    command = [sys.executable, *launched, str(TRAINING / f"recipes/{recipe}.yaml")]
     command += ["--output_dir", str(folder), "--overwrite_output_dir", "True", "--seed", str(seed)]
     if name in STARTING_POINTS:
         start = folder.with_name(f"{STARTING_POINTS[name]}_seed_{seed}")

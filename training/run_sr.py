@@ -1,7 +1,7 @@
 """Fine-tune LensMAE, or train it from scratch, to super-resolve lens images 2, 3 or 4 times.
 
     python training/run_sr.py --dataset pairs --model_name_or_path runs/pretrain --output_dir runs/sr
-    accelerate launch training/run_sr.py training/recipes/demo/sr.yaml --dataset pairs --output_dir runs/sr
+    accelerate launch training/run_sr.py training/recipes/sr_deeplense/train.yaml --dataset pairs ...
     python training/run_sr.py ... --self_ensemble True --save_outputs fits
 
 Leaves a Hub-ready folder whose `results.json` has the network's row beside bicubic, bilinear and a fitted linear
@@ -34,7 +34,7 @@ from common import (
 from datasets import Dataset
 from layer_decay import group_by_rate, learning_rate_scales
 from loop import RunTrainer
-from transformers import AutoImageProcessor
+from transformers import AutoImageProcessor, PreTrainedModel
 
 from lens_transformers import LensMAEForSuperResolution, LensMAEImageProcessor
 from lens_transformers.data import LensDataCollator
@@ -96,7 +96,8 @@ class SuperResolutionTrainingArguments(LensTrainingArguments):
     )
 
 
-def main() -> None:
+def main(model_class: type[PreTrainedModel] = LensMAEForSuperResolution) -> None:
+    """Trains; or, in a benchmark, another network of the same configuration, inputs and outputs."""
     data_arguments, model_arguments, arguments = parse_arguments(
         SuperResolutionArguments, ModelArguments, SuperResolutionTrainingArguments
     )
@@ -112,7 +113,7 @@ def main() -> None:
         sr_loss=arguments.sr_loss,
         **flux_constants(train, model_arguments),
     )
-    model = make_model(LensMAEForSuperResolution, model_arguments, config)
+    model = make_model(model_class, model_arguments, config)
     pairs = train.select(range(min(NUM_FILTER_PAIRS, len(train))))
 
     collator, eval_collator = make_collators(image_processor, data_arguments, "super_resolution", arguments.seed)
@@ -312,9 +313,7 @@ def _as_list(value) -> list[float]:
     return [float(number) for number in np.atleast_1d(value)]
 
 
-def make_optimizer(
-    model: LensMAEForSuperResolution, arguments: SuperResolutionTrainingArguments
-) -> torch.optim.Optimizer:
+def make_optimizer(model: PreTrainedModel, arguments: SuperResolutionTrainingArguments) -> torch.optim.Optimizer:
     """AdamW with a learning rate of its own for the encoder, and no decay of biases and norms."""
     scales = {
         name: scale * (arguments.encoder_learning_rate_scale if name.startswith("lens_mae.") else 1.0)

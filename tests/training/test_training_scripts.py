@@ -279,7 +279,7 @@ def test_accelerate_launches_the_scripts(pairs, tmp_path):
         "--config_file",
         str(SCRIPTS / "accelerate/cpu.yaml"),
     ]
-    command += [str(SCRIPTS / "run_sr.py"), str(SCRIPTS / "recipes/demo/sr.yaml"), "--dataset", str(pairs)]
+    command += [str(SCRIPTS / "run_sr.py"), str(SCRIPTS / "recipes/sr_deeplense/train.yaml"), "--dataset", str(pairs)]
     command += ["--output_dir", str(tmp_path / "sr"), "--max_steps", "1", "--filter_size", "3"]
     subprocess.run(command, check=True, cwd=tmp_path, capture_output=True, timeout=120)
     assert read_results(tmp_path / "sr")["training"]["max_steps"] == 1

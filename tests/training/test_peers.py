@@ -1,0 +1,61 @@
+"""Plain networks in the place of ours, and the table that they stand in beside ours."""
+
+import json
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+from benchmarks import peers, training
+from tests.training.test_run_sr import write_pairs
+
+
+TWO_STEPS = ["--max_steps", 2, "--per_device_train_batch_size", 3]
+
+
+@pytest.mark.parametrize(
+    ("peer", "recipe", "name", "flags"),
+    [
+        ("edsr", "sr_deeplense/train", "EDSR", ["--filter_size", 3]),
+        ("resnet", "deeplense_model_2/classify", "ResNet", ["--baselines", False]),
+    ],
+)
+def test_a_plain_network_takes_the_place_of_ours(monkeypatch, tmp_path, rings, peer, recipe, name, flags):
+    images = write_pairs(tmp_path / "pairs") if peer == "edsr" else rings
+    words = ["peers", peer, training.TRAINING / f"recipes/{recipe}.yaml", "--dataset", images, *flags, *TWO_STEPS]
+    monkeypatch.setattr("sys.argv", list(map(str, [*words, "--output_dir", tmp_path / "run"])))
+    peers.main()
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["rows"][0]["name"] == name
+    weights = load_file(tmp_path / "run" / "model.safetensors")
+    assert any(key.startswith("blocks.") for key in weights)
+    assert all(np.isfinite(value.float().numpy()).all() for value in weights.values())
+
+
+def test_a_finished_run_is_read_and_not_made_again(monkeypatch, tmp_path):
+    row = {"name": "LensMAE", "psnr": 42.0}
+    written = {}
+    for seed in (1, 2):
+        (tmp_path / f"sr_physical_seed_{seed}").mkdir()
+        results = {
+            "model": {"parameters": 7, "base_model": "/a/folder/of/this/machine"},
+            "data": {"num_test": 3},
+            "training": {"train_runtime_s": 90.0, "seed": seed},
+            "rows": [row],
+        }
+        (tmp_path / f"sr_physical_seed_{seed}" / "results.json").write_text(json.dumps(results))
+    monkeypatch.setattr(training, "run", lambda *arguments: pytest.fail("the run is there already"))
+    monkeypatch.setattr(training, "write_results", lambda name, results: written.update({name: results}))
+    words = ["training", "--runs", "sr_physical", "--seeds", "1", "2", "--output_dir", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", words)
+    training.main()
+    first, second = written["training"]["sr_physical"]
+    assert (first["training"]["seed"], second["training"]["seed"]) == (1, 2)
+    assert (first["minutes"], first["parameters"], first["rows"]) == (1.5, 7, [row])
+    assert "base_model" not in json.dumps(first)
+
+
+def test_every_run_has_a_recipe():
+    for program, recipe in training.RUNS.values():
+        assert (training.TRAINING / f"recipes/{recipe}.yaml").is_file()
+        assert program in training.PEERS or (training.TRAINING / f"{program}.py").is_file()
