@@ -34,7 +34,7 @@ class LensTrainer(Trainer):
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
         """Notes where to push; makes no repository yet."""
         self.hub_model_id = self.args.hub_model_id or Path(str(self.args.output_dir)).absolute().name  # type: ignore[assignment]
-        self.push_in_progress: PushInProgress | None = None
+        self.push_in_progress = None
         self._background = HfApi()  # of one thread, where checkpoints wait for each other
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
@@ -86,7 +86,7 @@ class LensTrainer(Trainer):
             return
         self.callback_handler.on_push_begin(self.args, self.state, self.control)
         job = self._background.run_as_future(self._push_checkpoint, checkpoint_folder, self.state.global_step)
-        self.push_in_progress = PushInProgress([job])  # type: ignore[arg-type]
+        self.push_in_progress = PushInProgress([job])  # type: ignore[arg-type, assignment]
 
     def _push_checkpoint(self, folder: str, step: int) -> None:
         try:

@@ -65,7 +65,8 @@ def test_a_change_by_which_weights_are_lost_or_drawn_is_refused(checkpoints, kin
 @pytest.mark.parametrize("model_class", KINDS[1:])
 def test_every_weight_takes_part_in_a_step(model_class):
     # Otherwise processes would wait for each other, as `ddp_find_unused_parameters` is off.
-    for overrides in ({}, {"use_cls_token": True, "pooling": "cls"}):
+    with_class_token = {"use_cls_token": True, "pooling": "cls"}
+    for overrides in ({}, {**with_class_token, "sr_head": "staged", "sr_skip": False}):
         model = model_class(LensMAEConfig.from_size("tiny", **LAYERS, num_labels=3, **overrides))
         labels = {"labels": torch.tensor([0, 1])} if model_class is LensMAEForClassification else {}
         if model_class is LensMAEForSuperResolution:
