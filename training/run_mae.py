@@ -45,7 +45,7 @@ from lens_transformers.data import LABEL_NAMES, MaskedCollator
 from lens_transformers.evaluation import AnomalyMetric
 from lens_transformers.evaluation.bootstrap import average_with_intervals
 from lens_transformers.evaluation.inpainting import FILLINGS
-from lens_transformers.evaluation.reconstruction import in_flux, masked_errors
+from lens_transformers.evaluation.reconstruction import MASK_RATIOS, in_flux, masked_errors
 from lens_transformers.visualization import plot_reconstructions, plot_training_curves
 
 
@@ -131,16 +131,16 @@ def main() -> None:
         return
 
     errors, (images, masks, painted) = measure(trainer, test, masked_collator, image_processor)
-    name = f"masked_mse_{config.mask_ratio:g}"
     rows: list[dict[str, Any]] = [
-        {"name": row, "split": "test", **average_with_intervals({name: values})} for row, values in errors.items()
+        {"name": name, "split": "test", **average_with_intervals(values)} for name, values in errors.items()
     ]
     if data_arguments.train_classes is not None:
         for row, values in zip(rows, errors.values(), strict=True):
-            scores = score_anomalies(values, np.asarray(test["label"][:]), data_arguments.train_classes)
+            at_training = values[f"masked_mse_{config.mask_ratio:g}"]
+            scores = score_anomalies(at_training, np.asarray(test["label"][:]), data_arguments.train_classes)
             row["intervals"] |= scores.pop("intervals")
             row |= scores
-    print_rows(rows, [key for key in rows[0] if key == name or key.startswith("anomaly_auc")])
+    print_rows(rows, [key for key in rows[0] if key.startswith(("masked_mse", "anomaly_auc"))])
     figures = {
         "reconstructions": plot_reconstructions(images, masks, painted),
         "training_curves": plot_training_curves(trainer.state.log_history),
@@ -241,23 +241,31 @@ def check_blocks(config: LensMAEConfig, size: Sequence[int]) -> None:
 
 def measure(
     trainer: PretrainingTrainer, test: Dataset, collator: MaskedCollator, image_processor: LensMAEImageProcessor
-) -> tuple[dict[str, np.ndarray], Any]:
+) -> tuple[dict[str, dict[str, np.ndarray]], Any]:
     """Hide blocks of the test images, the same in every run of a seed, and paint them again, in flux.
 
     Returns:
-        By the name of what painted, the mean squared error on the hidden pixels of each image `(images,)`; and images,
-        masks and reconstructions to show.
+        By the name of what painted, `masked_mse_<ratio>` at each mask ratio: the mean squared error on the hidden
+        pixels of each image `(images,)`; and images, masks and reconstructions to show, at the ratio of training.
     """
-    errors: dict[str, list[np.ndarray]] = {name: [] for name in ("LensMAE", *FILLINGS)}
-    shown: list[np.ndarray] = []
     model: Any = trainer.model
-    for batch, outputs in predict(trainer, test, collator, "Reconstructing"):
-        images, masks, painted = in_flux(model, batch["pixel_values"], outputs, image_processor)
-        filled = {"LensMAE": painted, **{name: fill(images, masks) for name, fill in FILLINGS.items()}}
-        for name, pixels in filled.items():
-            errors[name].append(masked_errors(pixels, images, masks))
-        shown = shown or [part[:NUM_FIGURE_ROWS] for part in (images, masks, painted)]
-    return {name: np.concatenate(values) for name, values in errors.items()}, shown
+    trained_at = model.config.mask_ratio
+    errors: dict[str, dict[str, np.ndarray]] = {name: {} for name in ("LensMAE", *FILLINGS)}
+    shown: list[np.ndarray] = []
+    for ratio in sorted({*MASK_RATIOS, trained_at}):
+        model.config.mask_ratio = ratio
+        parts: dict[str, list[np.ndarray]] = {name: [] for name in errors}
+        for batch, outputs in predict(trainer, test, collator, f"Reconstructing, {ratio:g} hidden"):
+            images, masks, painted = in_flux(model, batch["pixel_values"], outputs, image_processor)
+            filled = {"LensMAE": painted, **{name: fill(images, masks) for name, fill in FILLINGS.items()}}
+            for name, pixels in filled.items():
+                parts[name].append(masked_errors(pixels, images, masks))
+            if ratio == trained_at and not shown:
+                shown = [part[:NUM_FIGURE_ROWS] for part in (images, masks, painted)]
+        for name, values in parts.items():
+            errors[name][f"masked_mse_{ratio:g}"] = np.concatenate(values)
+    model.config.mask_ratio = trained_at
+    return errors, shown
 
 
 def score_anomalies(errors: np.ndarray, labels: np.ndarray, train_classes: Sequence[str]) -> dict[str, Any]:

@@ -149,7 +149,7 @@ def main(model_class: type[PreTrainedModel] = LensMAEForSuperResolution) -> None
         "super_resolution": plot_super_resolution(low, bicubic_upsample(low, config.upscale), prediction, target),
         "training_curves": plot_training_curves(trainer.state.log_history),
     }
-    data = describe_data(data_arguments, splits)
+    data = {**describe_data(data_arguments, splits), "data_range": data_arguments.data_range}
     save_run(trainer, image_processor, "super_resolution", data, rows, metrics, figures, model_arguments)
 
 

@@ -9,7 +9,10 @@ from .masks import check_masks
 from .metric import PerImageMetric, as_array, as_image_pair
 
 
-__all__ = ["ReconstructionMetric", "in_flux", "masked_errors"]
+__all__ = ["MASK_RATIOS", "ReconstructionMetric", "in_flux", "masked_errors"]
+
+# At which networks are compared, whatever they were trained at.
+MASK_RATIOS = (0.5, 0.75, 0.9)
 
 
 class ReconstructionMetric(PerImageMetric):

@@ -10,13 +10,12 @@ from torch.utils.data import DataLoader
 from ..data import LABEL_NAMES, LensDataCollator, MaskedCollator
 from ..evaluation import ReconstructionMetric, reconstruction_rows
 from ..evaluation.explanation import explain
-from ..evaluation.reconstruction import in_flux, masked_errors
+from ..evaluation.reconstruction import MASK_RATIOS, in_flux, masked_errors
 from ..visualization import plot_attention_maps, plot_embedding, plot_lenses, plot_reconstructions
 from .evaluated import NUM_WORST, Evaluation, Images, embed, parameter_figures, sample, worst_table
 from .representation import describe_representation
 
 
-MASK_RATIOS = (0.5, 0.75, 0.9)
 # Harmonic interpolation solves a system of equations an image.
 _MAX_IMAGES = 512
 _MAX_EMBEDDED = 1000

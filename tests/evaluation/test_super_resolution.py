@@ -104,6 +104,16 @@ def test_batches_of_tensors_have_scikit_images_psnr_and_ssim(shape, dtype):
         assert quality["ssim"][index].item() == pytest.approx(ssim, abs=1e-12)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_gives_the_numbers_of_a_cpu():
+    predictions, references = (torch.from_numpy(images) for images in _images(bands=2))
+    on_cpu = SuperResolutionMetric().compute(predictions=predictions, references=references)
+    on_gpu = SuperResolutionMetric().compute(predictions=predictions.cuda(), references=references)
+    assert on_gpu.pop("intervals").keys() == on_cpu.pop("intervals").keys()
+    assert on_gpu == pytest.approx(on_cpu, rel=1e-9)
+
+
 def test_batches_and_single_images_add_up_to_the_whole():
     predictions, references = _images()
     whole = SuperResolutionMetric().compute(predictions=predictions, references=references)

@@ -75,7 +75,8 @@ def read_results(folder):
 def test_pretraining_leaves_a_folder_that_loads_and_its_baselines(pretrained):
     results = read_results(pretrained)
     assert [row["name"] for row in results["rows"]] == ["LensMAE", "Mean of visible pixels", "Harmonic interpolation"]
-    assert all(row["masked_mse_0.75"] > 0 for row in results["rows"])
+    ratios = ("masked_mse_0.5", "masked_mse_0.75", "masked_mse_0.9")
+    assert all(row[name] > 0 and name in row["intervals"] for row in results["rows"] for name in ratios)
     assert results["training"]["max_steps"] == 3
     assert results["data"]["num_train"] == 30
     for name in ("README.md", "model.safetensors", "modeling_lens_mae.py", "image_processing_lens_mae.py"):
@@ -86,8 +87,10 @@ def test_pretraining_leaves_a_folder_that_loads_and_its_baselines(pretrained):
 
 
 def test_the_report_hides_the_same_blocks_as_training_did(pretrained):
-    row = evaluate_checkpoint(pretrained, in_full=False).results["rows"][0]
-    assert row["masked_mse_0.75"] == pytest.approx(read_results(pretrained)["rows"][0]["masked_mse_0.75"], rel=1e-5)
+    rows = evaluate_checkpoint(pretrained, in_full=False).results["rows"]
+    for row, trained in zip(rows, read_results(pretrained)["rows"], strict=True):
+        for name in ("masked_mse_0.5", "masked_mse_0.75", "masked_mse_0.9"):
+            assert row[name] == pytest.approx(trained[name], rel=1e-5)
 
 
 def test_the_report_divides_a_set_as_training_did(launch, lenses, tmp_path):
