@@ -28,7 +28,7 @@ def main() -> None:
     results = {}
     for device in ("cpu", *(["cuda"] if has_gpu else [])):
         for network in ("tiny",) if arguments.quick else ("base", "tiny"):
-            for dtype in ("float32", "bfloat16"):
+            for dtype in ("float32",) if arguments.quick else ("float32", "bfloat16"):
                 peaks = {}
                 for model in MODELS:
                     batch_size = 2 if arguments.quick else BATCH_SIZES[network][device]

@@ -14,6 +14,7 @@ from functools import partial
 import torch
 from torch import nn
 from transformers import Swin2SRConfig, Swin2SRForImageSuperResolution
+from transformers.modeling_outputs import ImageSuperResolutionOutput
 
 from lens_transformers import LensMAEConfig, LensMAEForSuperResolution
 from lens_transformers.evaluation import SuperResolutionMetric
@@ -77,8 +78,21 @@ def make_models(images: torch.Tensor) -> dict[str, nn.Module]:
     return {
         "ours": LensMAEForSuperResolution(config),
         "edsr": edsr,
-        "swin2sr": Swin2SRForImageSuperResolution(swin2sr),
+        "swin2sr": PaddedSwin2SR(swin2sr),
     }
+
+
+class PaddedSwin2SR(Swin2SRForImageSuperResolution):
+    """Swin2SR, which takes whole windows alone, with the padding that its image processor would do."""
+
+    def forward(self, pixel_values: torch.Tensor) -> ImageSuperResolutionOutput:
+        """Upsamples images `(batch, bands, height, width)`."""
+        height, width = pixel_values.shape[2:]
+        window, upscale = self.config.window_size, self.config.upscale
+        padded = nn.functional.pad(pixel_values, (0, -width % window, 0, -height % window), mode="reflect")
+        outputs = super().forward(padded)
+        outputs.reconstruction = outputs.reconstruction[..., : height * upscale, : width * upscale]
+        return outputs
 
 
 def learn(

@@ -29,7 +29,7 @@ def test_every_way_takes_its_turn_and_the_warm_up_does_not_count():
     calls = []
     ways = {name: (lambda name=name: calls.append(name)) for name in "ab"}
     seconds = time_in_turns(ways, rounds=2)
-    assert calls == list("ababab")
+    assert calls == list("baabba")
     assert {name: len(times) for name, times in seconds.items()} == {"a": 2, "b": 2}
 
 

@@ -119,8 +119,8 @@ class LensMAEConfig(PreTrainedConfig):
         mask_ratio: Fraction of the blocks that pretraining hides, in [0, 1).
         prediction_ratio: Fraction of the hidden blocks, in (0, 1], that a step of pretraining predicts; evaluation
             predicts all. The decoder is then that of CrossMAE (Fu et al. 2024, arXiv:2401.14391), in which a hidden
-            patch looks at the visible ones alone. With `None` it is that of ViT-MAE: all patches look at each other
-            and all are predicted, at twice to four times the cost.
+            patch looks at the visible ones alone. With `None` it is that of ViT-MAE, which costs more: all patches
+            look at each other, and all hidden ones are predicted.
         norm_pix_loss: Whether pretraining predicts pixels standardised patch by patch.
         frozen_part: What training leaves as it is: `"patch_embeddings"`, `"encoder"` or `None`. Set by the
             `freeze_*` methods, and applied again whenever the checkpoint is loaded.
