@@ -8,6 +8,7 @@ little as there is, to see that it works, and leaves the results and the table a
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,7 +31,8 @@ QUICK = {
     "growth": ("--num_images", "3"),
     "shortcuts": ("--num_images", "300"),
 }
-SLOW = {"simulation": ("--compile",)}
+# What each is given else: compiling takes a compiler.
+FULL = {"simulation": ("--compile",)} if shutil.which("c++") else {}
 
 
 def main() -> None:
@@ -42,7 +44,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = str(Path(temporary, "results")) if arguments.quick else str(results.FOLDER)
         for name, quick in QUICK.items():
-            run(name, *(quick if arguments.quick else SLOW.get(name, ())), folder=folder)
+            run(name, *(quick if arguments.quick else FULL.get(name, ())), folder=folder)
         if arguments.data is None:
             print("benchmarks.official_samples is left out: it needs the official samples, --data FOLDER.")
         else:

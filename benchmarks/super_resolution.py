@@ -71,13 +71,13 @@ def make_models(images: torch.Tensor) -> dict[str, nn.Module]:
     torch.manual_seed(0)
     constants = {"sr_pixel_mean": images.mean().item(), "sr_pixel_std": images.std().item()}
     config = LensMAEConfig.from_size("tiny", image_size=75, **constants)
-    edsr = EDSR(config)
     swin2sr = Swin2SRConfig(
         num_channels=1, embed_dim=60, depths=[6] * 4, num_heads=[6] * 4, upsampler="pixelshuffledirect"
     )
     return {
         "ours": LensMAEForSuperResolution(config),
-        "edsr": edsr,
+        # A model writes into its configuration which attention it has.
+        "edsr": EDSR(LensMAEConfig.from_dict(config.to_dict())),
         "swin2sr": PaddedSwin2SR(swin2sr),
     }
 
