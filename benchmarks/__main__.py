@@ -1,34 +1,62 @@
-"""Runs every benchmark that can run here.
+"""Runs every benchmark that can run here, and writes the table of them all.
 
-    python -m benchmarks [--data FOLDER]
+    python -m benchmarks [--data FOLDER] [--quick]
 
-Without the official samples, the comparison with them is left out.
+Without the official samples, the comparison with them is left out. `--quick` measures nothing: it runs all of it on as
+little as there is, to see that it works, and leaves the results and the table as they are.
 """
 
 import argparse
+import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
+
+from . import results
+
+
+# What each benchmark is given to be quick.
+QUICK = {
+    "pretraining": ("--quick",),
+    "memory": ("--quick",),
+    "inference": ("--quick",),
+    "super_resolution": ("--quick",),
+    "data": ("--num_images", "128", "--num_files", "300"),
+    "simulation": ("--num_images", "3", "--presets", "lens_default", "sr_physical"),
+    "end_to_end": ("--max_steps", "2", "--rounds", "1"),
+    "cold_start": ("--rounds", "1", "--network", "tiny"),
+    "evaluation": ("--quick",),
+    "growth": ("--num_images", "3"),
+    "shortcuts": ("--num_images", "300"),
+}
+# What each is given else: compiling takes a compiler.
+FULL = {"simulation": ("--compile",)} if shutil.which("c++") else {}
 
 
 def main() -> None:
     """Runs them one after the other."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", help="folder of the official samples")
+    parser.add_argument("--quick", action="store_true", help="see that everything works, in two minutes")
     arguments = parser.parse_args()
-    run("simulation")
-    run("memory")
-    run("shortcuts")
-    run("data")
-    if arguments.data is None:
-        print("benchmarks.official_samples is left out: it needs the official samples, --data FOLDER.")
-    else:
-        run("official_samples", arguments.data)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = str(Path(temporary, "results")) if arguments.quick else str(results.FOLDER)
+        for name, quick in QUICK.items():
+            run(name, *(quick if arguments.quick else FULL.get(name, ())), folder=folder)
+        if arguments.data is None:
+            print("benchmarks.official_samples is left out: it needs the official samples, --data FOLDER.")
+        else:
+            run("official_samples", arguments.data, folder=folder)
+        run("table", folder=folder)
 
 
-def run(name: str, *arguments: str) -> None:
+def run(name: str, *arguments: str, folder: str) -> None:
     """Runs one of them in a process of its own."""
     print(f"\n=== {name}", flush=True)
-    subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *arguments], check=True)
+    environment = {**os.environ, "LENS_BENCHMARK_RESULTS": folder}
+    subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *arguments], check=True, env=environment)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,14 @@ import importlib.metadata
 import json
 import os
 import platform
+import sys
 from pathlib import Path
 
 
 __all__ = ["FOLDER", "write_results"]
 
-FOLDER = Path(__file__).with_name("results")
+# `python -m benchmarks --quick` has them written elsewhere.
+FOLDER = Path(os.environ.get("LENS_BENCHMARK_RESULTS", Path(__file__).with_name("results")))
 PACKAGES = (
     "torch",
     "transformers",
@@ -19,6 +21,7 @@ PACKAGES = (
     "pillow",
     "pyarrow",
     "scikit-learn",
+    "scikit-image",
     "lenstronomy",
 )
 
@@ -44,10 +47,14 @@ def machine() -> dict:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
+    # Imported by whoever uses it, never here: benchmarks of memory begin processes from a small one.
+    torch = sys.modules.get("torch")
+    has_gpu = torch is not None and torch.cuda.is_available()
     return {
         "processor": models[0] if models else platform.machine(),
         "cores": os.cpu_count(),
         "system": platform.system(),
+        **({"gpu": torch.cuda.get_device_name()} if has_gpu else {}),
         "python": platform.python_version(),
         "versions": versions,
     }

@@ -81,6 +81,13 @@ class PretrainingArguments(LensTrainingArguments):
         default=None,
         metadata={"help": "Begin to train with this share, and come to mask_ratio in a straight line."},
     )
+    prediction_ratio: float | None = field(
+        default=None,
+        metadata={
+            "help": "Share of the hidden blocks that a step predicts, such as 0.25, by a decoder that costs less. "
+            "Default: that of the configuration; of a new one, all of them by the decoder of ViT-MAE."
+        },
+    )
     figure_epochs: int = field(
         default=0,
         metadata={"help": "Draw reconstructions of the same test images every so many epochs; 0 is at the end alone."},
@@ -105,7 +112,8 @@ def main() -> None:
     train, validation, test = splits.train, splits.validation, splits.test
     measured = {"num_samples": NUM_MEASURED_OF_STREAM} if data_arguments.streaming else {}
     image_processor = make_image_processor(model_arguments, train, **measured)
-    masking = {} if arguments.mask_ratio is None else {"mask_ratio": arguments.mask_ratio}
+    ratios = {"mask_ratio": arguments.mask_ratio, "prediction_ratio": arguments.prediction_ratio}
+    masking = {name: ratio for name, ratio in ratios.items() if ratio is not None}
     config = make_config(model_arguments, num_channels=train.features["image"].shape[0], **masking)
     first = image_processor(first_images(train, 1), return_tensors="pt").pixel_values
     check_blocks(config, first.shape[2:])

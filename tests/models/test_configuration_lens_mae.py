@@ -51,6 +51,8 @@ def test_an_unknown_size_is_refused_with_the_known_ones():
         ({"hidden_size": 6, "num_attention_heads": 3}, "multiple of 4"),
         ({"mask_ratio": 1.0}, "`mask_ratio` must lie in .0, 1., not 1.0"),
         ({"mask_ratio": -0.1}, "`mask_ratio` must lie in"),
+        ({"prediction_ratio": 0.0}, "`prediction_ratio` must lie in .0, 1. or be None, not 0.0"),
+        ({"prediction_ratio": 1.1}, "`prediction_ratio` must lie in"),
         ({"temperature": 0.0}, "`temperature` must be a finite number above 0, not 0.0"),
         ({"temperature": -1.0}, "`temperature` must be a finite number above 0"),
         ({"temperature": float("inf")}, "`temperature` must be a finite number above 0, not inf"),

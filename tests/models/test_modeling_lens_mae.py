@@ -169,6 +169,82 @@ def test_padding_a_single_pixel_of_a_block_repeats_it():
     assert pad_to_blocks(image, 16)[0, 0, 0, 16:].tolist() == 16 * [16.0]
 
 
+# Partial decoding
+
+
+def cross_config(config, prediction_ratio):
+    return LensMAEConfig.from_dict({**config.to_dict(), "prediction_ratio": prediction_ratio})
+
+
+def test_predicting_a_fraction_gives_the_same_loss_on_those_patches_as_predicting_all(config):
+    model = LensMAEForPreTraining(cross_config(config, 0.4))
+    images = torch.randn(2, 1, 37, 44)
+    noise = torch.rand(2, -(-37 // config.mask_block_size) * -(-44 // config.mask_block_size))
+    everything = model.eval()(images, noise=noise)
+    # The decoder alone: batch norm of the stem would make the encoder another one.
+    model.decoder.train()
+    some = model(images, noise=noise)
+
+    predicted = (some.logits != 0).any(dim=-1)
+    patches_per_block = config.mask_unit_size**2
+    num_hidden_blocks = everything.mask.sum(dim=1) / patches_per_block
+    assert torch.equal(predicted.sum(dim=1), (0.4 * num_hidden_blocks).ceil() * patches_per_block)
+    assert not (predicted & ~everything.mask.bool()).any()
+    torch.testing.assert_close(some.logits[predicted], everything.logits[predicted])
+    torch.testing.assert_close(some.loss, model._reconstruction_loss(images, everything.logits, predicted.float()))
+
+
+def test_training_decodes_hidden_patches_alone_and_loses_nothing(config):
+    model = LensMAEForPreTraining(config).eval()
+    images, noise = torch.randn(2, 1, 32, 32), torch.rand(2, (32 // config.mask_block_size) ** 2)
+    everything = model(images, noise=noise)
+    model.decoder.train()
+    hidden_alone = model(images, noise=noise)
+    torch.testing.assert_close(hidden_alone.logits, everything.logits * everything.mask[..., None])
+    torch.testing.assert_close(hidden_alone.loss, everything.loss)
+
+
+def test_which_patches_are_predicted_changes_from_step_to_step(config):
+    model = LensMAEForPreTraining(cross_config(config, 0.25)).train()
+    counts = sum((model(torch.rand(4, 1, 32, 32)).logits != 0).any(dim=-1).sum(dim=0) for _ in range(40))
+    assert counts.min() > 0
+
+
+def test_evaluation_predicts_every_hidden_patch_and_reconstructs(config):
+    model = LensMAEForPreTraining(cross_config(config, 0.25)).eval()
+    images = 5 + torch.rand(2, 1, 32, 32)
+    outputs = model(images)
+    assert torch.equal((outputs.logits != 0).any(dim=-1), outputs.mask.bool())
+    hidden = model.unpatchify(outputs.mask[..., None].expand(-1, -1, config.patch_size**2)).bool()
+    assert torch.equal(model.reconstruct(images, outputs)[~hidden], images[~hidden])
+
+
+def test_partial_decoding_trains_every_weight_and_is_kept_by_the_checkpoint(config, tmp_path):
+    model = LensMAEForPreTraining(cross_config(config, 0.25)).train()
+    model(torch.rand(4, 1, 32, 32)).loss.backward()
+    assert not [name for name, weight in model.named_parameters() if weight.grad is None]
+    model.save_pretrained(tmp_path)
+    loaded = LensMAEForPreTraining.from_pretrained(tmp_path).eval()
+    noise = torch.rand(2, (32 // config.mask_block_size) ** 2)
+    images = torch.rand(2, 1, 32, 32)
+    assert torch.equal(loaded(images, noise=noise).logits, model.eval()(images, noise=noise).logits)
+    LensMAEForClassification.from_pretrained(tmp_path)
+
+
+def test_partial_decoding_learns_to_look_at_the_visible_patches(config):
+    torch.manual_seed(0)
+    model = LensMAEForPreTraining(cross_config(config, 0.5)).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    # Each image is of one brightness, which nothing but its visible patches tells.
+    images = torch.linspace(-1, 1, 16).view(-1, 1, 1, 1).expand(-1, 1, 32, 32)
+    for _ in range(100):
+        optimizer.zero_grad()
+        loss = model(images).loss
+        loss.backward()
+        optimizer.step()
+    assert loss < images.var() / 2
+
+
 # Positions
 
 

@@ -86,6 +86,15 @@ def test_pretraining_leaves_a_folder_that_loads_and_its_baselines(pretrained):
     assert AutoModel.from_pretrained(pretrained).config.num_hidden_layers == 1
 
 
+def test_training_may_predict_a_part_of_what_is_hidden_and_the_checkpoint_predicts_all(launch, lenses, tmp_path):
+    launch(run_mae, "--dataset", lenses, "--output_dir", tmp_path, "--prediction_ratio", "0.25", *QUICK)
+    model = AutoModelForPreTraining.from_pretrained(tmp_path).eval()
+    assert model.config.prediction_ratio == 0.25
+    outputs = model(torch.rand(1, 1, 64, 64))
+    assert torch.equal((outputs.logits != 0).any(dim=-1), outputs.mask.bool())
+    assert json.loads((tmp_path / "results.json").read_text())["rows"][0]["masked_mse_0.75"] > 0
+
+
 def test_the_report_hides_the_same_blocks_as_training_did(pretrained):
     rows = evaluate_checkpoint(pretrained, in_full=False).results["rows"]
     for row, trained in zip(rows, read_results(pretrained)["rows"], strict=True):

@@ -117,6 +117,10 @@ class LensMAEConfig(PreTrainedConfig):
         decoder_num_hidden_layers: Number of layers of the pretraining decoder.
         decoder_intermediate_size: Width of the MLPs of the pretraining decoder.
         mask_ratio: Fraction of the blocks that pretraining hides, in [0, 1).
+        prediction_ratio: Fraction of the hidden blocks, in (0, 1], that a step of pretraining predicts; evaluation
+            predicts all. The decoder is then that of CrossMAE (Fu et al. 2024, arXiv:2401.14391), in which a hidden
+            patch looks at the visible ones alone. With `None` it is that of ViT-MAE, which costs more: all patches
+            look at each other, and all hidden ones are predicted.
         norm_pix_loss: Whether pretraining predicts pixels standardised patch by patch.
         frozen_part: What training leaves as it is: `"patch_embeddings"`, `"encoder"` or `None`. Set by the
             `freeze_*` methods, and applied again whenever the checkpoint is loaded.
@@ -178,6 +182,7 @@ class LensMAEConfig(PreTrainedConfig):
     decoder_num_hidden_layers: int = 8
     decoder_intermediate_size: int = 2048
     mask_ratio: float | int = 0.75
+    prediction_ratio: float | int | None = None
     norm_pix_loss: bool = False
     frozen_part: str | None = None
     temperature: float | int = 1.0
@@ -287,6 +292,8 @@ class LensMAEConfig(PreTrainedConfig):
             raise ValueError(f"`temperature` must be a finite number above 0, not {self.temperature}.")
         if not 0 <= self.mask_ratio < 1:
             raise ValueError(f"`mask_ratio` must lie in [0, 1), not {self.mask_ratio}.")
+        if self.prediction_ratio is not None and not 0 < self.prediction_ratio <= 1:
+            raise ValueError(f"`prediction_ratio` must lie in (0, 1] or be None, not {self.prediction_ratio}.")
         if self.stem_type == "conv" and self.patch_size not in (4, 8, 16):
             raise ValueError(f"The convolutional stem has stride 4, 8 or 16; `patch_size` is {self.patch_size}.")
         if self.pooling == "cls" and not self.use_cls_token:

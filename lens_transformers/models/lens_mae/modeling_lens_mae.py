@@ -19,6 +19,7 @@ without a leak; any image size is taken; fixed positions stay fixed; images have
 """
 
 import filecmp
+import math
 import os
 import re
 import shutil
@@ -45,9 +46,10 @@ from .configuration_lens_mae import LensMAEConfig
 
 
 # The sizes `tiny` and `small` take the paths of the convolutional stem, without class token, with pooled statistics;
-# `base`, `large` and converted ViT-MAE checkpoints those of the linear stem with a class token. Loss, head and
-# freezing are choices of whoever trains. CODEPATH notes would repeat this at each branch:
+# `base`, `large` and converted ViT-MAE checkpoints those of the linear stem with a class token. Loss, decoder, head
+# and freezing are choices of whoever trains. CODEPATH notes would repeat this at each branch:
 # trf-ignore: TRF041 stem_type, position_embedding_type, use_cls_token, pooling, norm_pix_loss, frozen_part
+# trf-ignore: TRF041 prediction_ratio
 # trf-ignore: TRF041 sr_head, sr_skip, sr_loss, sr_encoder_stretch
 
 
@@ -85,9 +87,10 @@ class LensMAEModelOutput(ModelOutput):
 class LensMAEForPreTrainingOutput(ModelOutput):
     r"""
     loss (`torch.FloatTensor` of shape `(1,)`, *optional*, returned when `return_loss=True`):
-        Mean squared error over the pixels of the hidden patches.
+        Mean squared error over the pixels of the hidden patches that were predicted.
     logits (`torch.FloatTensor` of shape `(batch_size, num_patches, patch_size ** 2 * num_channels)`):
-        Predicted pixels, patch by patch.
+        Predicted pixels, patch by patch; 0 for the patches that are not predicted: in training those that do not
+        count for the loss, and with a `prediction_ratio` always the visible ones.
     mask (`torch.FloatTensor` of shape `(batch_size, num_patches)`):
         1 for the patches that were hidden, 0 for those that were seen.
     ids_restore (`torch.LongTensor` of shape `(batch_size, num_patches)`):
@@ -432,13 +435,17 @@ class LensMAEAttention(nn.Module):
         self.o_proj = nn.Linear(config.hidden_size, config.hidden_size)
 
     def forward(
-        self, hidden_states: torch.Tensor, **kwargs: Unpack[TransformersKwargs]
+        self,
+        hidden_states: torch.Tensor,
+        key_value_states: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        input_shape = hidden_states.shape[:-1]
-        hidden_shape = (*input_shape, -1, self.head_dim)
-        query_states = self.q_proj(hidden_states).view(hidden_shape).transpose(1, 2)
-        key_states = self.k_proj(hidden_states).view(hidden_shape).transpose(1, 2)
-        value_states = self.v_proj(hidden_states).view(hidden_shape).transpose(1, 2)
+        if key_value_states is None:
+            key_value_states = hidden_states
+        input_shape, key_shape = hidden_states.shape[:-1], key_value_states.shape[:-1]
+        query_states = self.q_proj(hidden_states).view(*input_shape, -1, self.head_dim).transpose(1, 2)
+        key_states = self.k_proj(key_value_states).view(*key_shape, -1, self.head_dim).transpose(1, 2)
+        value_states = self.v_proj(key_value_states).view(*key_shape, -1, self.head_dim).transpose(1, 2)
 
         attention_interface: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
@@ -479,9 +486,14 @@ class LensMAELayer(GradientCheckpointingLayer):
         self.mlp = LensMAEMLP(config)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
-    def forward(self, hidden_states: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> torch.Tensor:
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        key_value_states: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> torch.Tensor:
         residual = hidden_states
-        hidden_states, _ = self.attention(self.layernorm_before(hidden_states), **kwargs)
+        hidden_states, _ = self.attention(self.layernorm_before(hidden_states), key_value_states, **kwargs)
         hidden_states = self.dropout(hidden_states) + residual
 
         residual = hidden_states
@@ -490,7 +502,12 @@ class LensMAELayer(GradientCheckpointingLayer):
 
 
 class LensMAEDecoder(nn.Module):
-    """Predict the pixels of every patch from the tokens of the visible ones."""
+    """Predict the pixels of patches from the tokens of the visible ones.
+
+    As in ViT-MAE all patches look at each other. With a `prediction_ratio` hidden ones look at the visible ones alone
+    (CrossMAE, Fu et al. 2024, arXiv:2401.14391): what is predicted of a patch is then the same whichever others are.
+    Training predicts no more than what counts for the loss: the hidden blocks, or that part of them.
+    """
 
     def __init__(self, config: LensMAEConfig):
         super().__init__()
@@ -499,7 +516,8 @@ class LensMAEDecoder(nn.Module):
         decoder_config.num_attention_heads = config.decoder_num_attention_heads
         decoder_config.intermediate_size = config.decoder_intermediate_size
         self.use_cls_token = config.use_cls_token
-        self.patch_size = config.patch_size
+        self.prediction_ratio = config.prediction_ratio
+        self.patches_per_block = config.mask_unit_size**2
         self.decoder_embed = nn.Linear(config.hidden_size, config.decoder_hidden_size)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, config.decoder_hidden_size))
         self.position_embeddings = _POSITIONS[config.position_embedding_type](decoder_config)
@@ -511,20 +529,51 @@ class LensMAEDecoder(nn.Module):
 
     def forward(
         self, hidden_states: torch.Tensor, ids_restore: torch.Tensor, grid_size: tuple[int, int]
-    ) -> torch.Tensor:
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Decode.
+
+        Args:
+            hidden_states: Tokens of the encoder, of shape `(batch_size, sequence_length, hidden_size)`.
+            ids_restore: Place of each patch in the order "seen patches, then hidden ones".
+            grid_size: Rows and columns of patches.
+
+        Returns:
+            Pixels of the predicted patches, of shape `(batch_size, num_predicted, patch_size ** 2 * num_channels)`,
+            and which patches they are, of shape `(batch_size, num_predicted)`.
+        """
         hidden_states = self.decoder_embed(hidden_states)
         num_prefix = 1 if self.use_cls_token else 0
         visible = hidden_states[:, num_prefix:]
-        num_hidden = ids_restore.shape[1] - visible.shape[1]
-        mask_tokens = self.mask_token.to(visible.dtype).expand(visible.shape[0], num_hidden, -1)
-        patches = torch.cat([visible, mask_tokens], dim=1)
-        patches = patches.gather(1, ids_restore[..., None].expand(-1, -1, patches.shape[-1]))
-        patches = patches + self.position_embeddings(grid_size)
+        num_patches, num_visible = ids_restore.shape[1], visible.shape[1]
+        mask_tokens = self.mask_token.to(visible.dtype).expand(visible.shape[0], num_patches - num_visible, -1)
+        patch_order = ids_restore.argsort(dim=1)
+        patches = torch.cat([visible, mask_tokens], dim=1) + self.position_embeddings(grid_size)[0][patch_order]
         hidden_states = torch.cat([hidden_states[:, :num_prefix], patches], dim=1)
 
-        for layer in self.decoder_layers:
+        if self.prediction_ratio is None:
+            first = num_visible if self.training else 0
+            hidden_states = self.decode_together(hidden_states, num_prefix + first)
+        else:
+            # Blocks come in random order, so the last of them are a random part of the hidden ones.
+            num_hidden_blocks = (num_patches - num_visible) // self.patches_per_block
+            ratio = self.prediction_ratio if self.training else 1.0
+            first = num_patches - math.ceil(ratio * num_hidden_blocks) * self.patches_per_block
+            hidden_states = self.decode_apart(hidden_states, num_prefix + num_visible, num_prefix + first)
+        return self.decoder_pred(self.decoder_norm(hidden_states)), patch_order[:, first:]
+
+    def decode_together(self, hidden_states: torch.Tensor, first: int) -> torch.Tensor:
+        """Let all tokens look at each other; of the last layer no more than the tokens from `first` on are needed."""
+        for layer in self.decoder_layers[:-1]:
             hidden_states = layer(hidden_states)
-        return self.decoder_pred(self.decoder_norm(hidden_states[:, num_prefix:]))
+        last_layer = self.decoder_layers[-1]
+        return last_layer(hidden_states[:, first:], last_layer.layernorm_before(hidden_states))
+
+    def decode_apart(self, hidden_states: torch.Tensor, num_visible: int, first: int) -> torch.Tensor:
+        """Let the tokens from `first` on look at the visible ones, which come first of all and stay as they are."""
+        visible, hidden_states = hidden_states[:, :num_visible], hidden_states[:, first:]
+        for layer in self.decoder_layers:
+            hidden_states = layer(hidden_states, visible)
+        return hidden_states
 
 
 class LensMAEPooledNorm(nn.BatchNorm1d):
@@ -959,8 +1008,13 @@ class LensMAEForPreTraining(LensMAEPreTrainedModel):
             **kwargs,
         )
         grid_size = self._get_grid_size(*pixel_values.shape[2:])
-        logits = self.decoder(outputs.last_hidden_state, outputs.ids_restore, grid_size)
-        loss = self._reconstruction_loss(pixel_values, logits, outputs.mask) if return_loss else None
+        pixels, predicted = self.decoder(outputs.last_hidden_state, outputs.ids_restore, grid_size)
+        logits = pixels.new_zeros(*outputs.mask.shape, pixels.shape[-1])
+        logits = logits.scatter(1, predicted[..., None].expand_as(pixels), pixels)
+        loss = None
+        if return_loss:
+            scored = outputs.mask * torch.zeros_like(outputs.mask).scatter(1, predicted, 1.0)
+            loss = self._reconstruction_loss(pixel_values, logits, scored)
         return LensMAEForPreTrainingOutput(
             loss=loss,
             logits=logits,

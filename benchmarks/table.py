@@ -1,0 +1,217 @@
+"""benchmarks/README.md, written from what lies in benchmarks/results.
+
+python -m benchmarks.table
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from .results import FOLDER
+
+
+# Beside the results: `python -m benchmarks --quick` has both elsewhere.
+PATH = FOLDER.with_name("README.md")
+HEAD = """# Benchmarks
+
+How fast and how lean this is, beside what one would take instead. `make bench` measures the rows that need no GPU in
+at most 20 minutes, and those of a GPU where there is one; `python -m benchmarks --quick` sees in two minutes that all
+of it still works. Each module says what it measures and how, and its peers that are no dependencies stand in
+`requirements.txt`. This file is written from `results/`, by `python -m benchmarks.table`.
+
+A ratio is ours over the fastest peer's, measured in turns, with its lowest and highest round in brackets; what it must
+be, and the goal, follow. {good} of {total} rows are as they must be.
+
+| what | ours | best peer | ratio | must | goal | as it must be |
+|---|---|---|---|---|---|---|
+"""
+PEERS = {
+    "vit_mae_sdpa": "ViTMAE, sdpa",
+    "vit_mae_eager": "ViTMAE, eager",
+    "vit_sdpa": "ViT, sdpa",
+    "vit_eager": "ViT, eager",
+    "step_in_memory": "the step in memory",
+    "scikit_learn": "scikit-learn",
+    "scikit_image": "scikit-image",
+    "edsr": "EDSR",
+    "swin2sr": "Swin2SR",
+}
+
+
+def main() -> None:
+    """Writes the table."""
+    PATH.write_text(render(FOLDER), encoding="utf-8")
+    print(f"Wrote {PATH}")
+
+
+def render(folder: Path) -> str:
+    """The text of the table of all results of a folder."""
+    files = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    results = {name: content["results"] for name, content in files.items()}
+    rows = [row for name, make_rows in ROWS.items() if name in results for row in make_rows(results[name])]
+    good = [row for row in rows if row[-1] == "yes"]
+    text = HEAD.format(good=len(good), total=len(rows))
+    text += "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    text += "\nMeasured on:\n\n"
+    machines: dict[str, list[str]] = {}
+    for name, content in files.items():
+        machines.setdefault(describe(content["machine"]), []).append(name)
+    return text + "".join(f"- {', '.join(names)}: {machine}\n" for machine, names in machines.items())
+
+
+def describe(machine: dict) -> str:
+    """A machine in a line."""
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    gpu = f", {machine['gpu']}" if machine.get("gpu") else ""
+    return f"{machine['processor']}, {machine['cores']} cores{gpu}, Python {machine['python']}, {versions}"
+
+
+def pretraining_rows(results: dict) -> Iterator[list[str]]:
+    """Training steps."""
+    for decoding in ("full", "partial"):
+        for name, row in results.items():
+            yield rate_row(f"MAE training step, {decoding} decoding: {name}, batch {row['batch_size']}", row[decoding])
+
+
+def memory_rows(results: dict) -> Iterator[list[str]]:
+    """Memory of training steps."""
+    for decoding in ("full", "partial"):
+        for name, row in results.items():
+            ours, theirs = row["peak_mib"][decoding], row["peak_mib"]["vit_mae_sdpa"]
+            yield [
+                f"peak memory of that step, {decoding} decoding: {name}, batch {row['batch_size']}",
+                f"{ours:.0f} MiB",
+                f"{theirs:.0f} MiB (ViTMAE, sdpa)",
+                *judge_most(ours / theirs, row["must"], row["goal"]),
+            ]
+
+
+def inference_rows(results: dict) -> Iterator[list[str]]:
+    """Encoder inference."""
+    for name, row in results.items():
+        yield rate_row(f"encoder inference: {name}", row)
+
+
+def super_resolution_rows(results: dict) -> Iterator[list[str]]:
+    """Super-resolution, beside every peer."""
+    for name, row in results.items():
+        for peer in row["ratios"]:
+            psnr = f"{row['psnr']['ours']:.2f} dB and {row['psnr'][peer]:.2f} dB"
+            yield rate_row(f"super-resolution 75→150: {name}, {psnr}", row, peer)
+
+
+def data_rows(results: dict) -> Iterator[list[str]]:
+    """Image processor and collator."""
+    for size, row in results["images_per_second_on_one_core"].items():
+        for peer in ("vit_image_processor", "vit_image_processor_without_resizing"):
+            words = "ViTImageProcessor" + (", not resizing" if peer.endswith("resizing") else "")
+            yield [
+                f"processor and collator, {size.replace('x', '×')}",
+                f"{row['ours']:.0f} images/s",
+                f"{row[peer]:.0f} images/s ({words})",
+                *judge_least(row["ours"] / row[peer], 5, 20),
+            ]
+
+
+def simulation_rows(results: dict) -> Iterator[list[str]]:
+    """Simulation, plain and compiled."""
+    for way, words, must in (("ours", "", 2.5), ("ours_compiled", ", compiled", 5)):
+        for preset, row in results["images_per_second_on_one_core"].items():
+            if "lenstronomy" in row and way in row:
+                yield [
+                    f"simulation{words}: `{preset}`",
+                    f"{row[way]:.0f} images/s",
+                    f"{row['lenstronomy']:.0f} images/s (lenstronomy)",
+                    *judge_least(row[way] / row["lenstronomy"], must, 10),
+                ]
+
+
+def end_to_end_rows(results: dict) -> Iterator[list[str]]:
+    """Training as a whole."""
+    yield rate_row("training end to end, `run_mae.py` on Parquet", results)
+
+
+def cold_start_rows(results: dict) -> Iterator[list[str]]:
+    """Imports and loading."""
+    for what, words, peer in (
+        ("package", "`import lens_transformers`", "`import transformers`"),
+        ("network", "`from lens_transformers import LensMAE`", "transformers' ViTMAE"),
+    ):
+        ours, theirs = (results[what]["seconds"][name]["median"] for name in ("ours", "transformers"))
+        more = results[what]["difference"]["median"]
+        judged = ["+0.1 s", "+0 s", "yes" if more <= 0.1 else "no"]
+        yield [words, f"{ours:.2f} s", f"{theirs:.2f} s ({peer})", f"{more:+.2f} s", *judged]
+    row = results["from_pretrained"]
+    ours, theirs = (row["seconds"][name]["median"] for name in ("ours", "transformers"))
+    name = f"`from_pretrained` of `{results['network']}`"
+    yield [name, f"{ours:.2f} s", f"{theirs:.2f} s (ViTMAE)", *judge_most(row["ratio"], 1.1, 1.0)]
+
+
+def evaluation_rows(results: dict) -> Iterator[list[str]]:
+    """Metrics."""
+    words = {"classification": "AUC and its intervals", "super_resolution": "PSNR and SSIM"}
+    for name, row in results.items():
+        same = f"values within {row['largest_difference']:.0e}"
+        yield rate_row(f"evaluation of {row['num_images']} images, {words[name]}: {same}", row)
+
+
+def growth_rows(results: dict) -> Iterator[list[str]]:
+    """Scaling."""
+    images = results["ten_times_the_images"]
+    yield ["simulating 10× the images: time", "", "itself", *judge_most(images["time_ratio"], 10.5, 10)]
+    yield ["simulating 10× the images: memory", "", "itself", *judge_most(images["memory_ratio"], 1.1, 1)]
+    pixels = results["four_times_the_pixels"]
+    yield ["training on 4× the pixels: time", "", "itself", *judge_most(pixels["time_ratio"], 4.2, 4)]
+    yield ["training on 4× the pixels: memory", "", "itself", *judge_most(pixels["memory_ratio"], 4.2, 4)]
+    shared = results["two_processes"]["speed_ratio"]
+    yield ["simulating in 2 processes: speed", "", "itself", *judge_least(shared, 1.8, 2)]
+
+
+def rate_row(name: str, row: dict, peer: str | None = None) -> list[str]:
+    """A row of `timing.compare`, against a peer, or the fastest one."""
+    peer = peer or row["fastest_peer"]
+    ours, theirs = (
+        rate["median"] for rate in (next(iter(row["images_per_second"].values())), row["images_per_second"][peer])
+    )
+    return [
+        name,
+        f"{ours:.4g} images/s",
+        f"{theirs:.4g} images/s ({PEERS[peer]})",
+        *judge_least(row["ratios"][peer], row["must"], row["goal"]),
+    ]
+
+
+def judge_least(ratio: float | dict, must: float, goal: float) -> list[str]:
+    """The last columns of a row whose ratio has to be at least so large."""
+    median, text = _ratio(ratio)
+    return [text, f"≥ {must:g}", f"≥ {goal:g}", "yes" if median >= must else "no"]
+
+
+def judge_most(ratio: float | dict, must: float, goal: float) -> list[str]:
+    """The last columns of a row whose ratio has to be at most so large."""
+    median, text = _ratio(ratio)
+    return [text, f"≤ {must:g}", f"≤ {goal:g}", "yes" if median <= must else "no"]
+
+
+def _ratio(ratio: float | dict) -> tuple[float, str]:
+    if isinstance(ratio, dict):
+        return ratio["median"], f"{ratio['median']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]"
+    return ratio, f"{ratio:.2f}"
+
+
+ROWS = {
+    "pretraining": pretraining_rows,
+    "memory": memory_rows,
+    "inference": inference_rows,
+    "super_resolution": super_resolution_rows,
+    "data": data_rows,
+    "simulation": simulation_rows,
+    "end_to_end": end_to_end_rows,
+    "cold_start": cold_start_rows,
+    "evaluation": evaluation_rows,
+    "growth": growth_rows,
+}
+
+
+if __name__ == "__main__":
+    main()

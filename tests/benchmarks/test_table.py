@@ -1,0 +1,45 @@
+"""The benchmarks' table says what their results say, and compares with the fastest peer."""
+
+import pytest
+
+from benchmarks.__main__ import QUICK
+from benchmarks.results import FOLDER
+from benchmarks.table import ROWS, judge_least, judge_most, pretraining_rows, render
+from benchmarks.timing import compare, time_in_turns
+
+
+def test_the_table_is_that_of_the_results():
+    assert FOLDER.with_name("README.md").read_text(encoding="utf-8") == render(FOLDER)
+
+
+def test_every_benchmark_has_its_results_in_the_table_or_is_no_comparison():
+    assert set(QUICK) - {"shortcuts"} == set(ROWS)
+
+
+def test_ratios_are_those_of_each_round_and_the_fastest_peer_counts():
+    result = compare(
+        {"ours": [1.0, 2.0, 1.0], "slow": [4.0, 8.0, 4.0], "fast": [1.5, 4.0, 2.0]}, num_images=8, must=2.5
+    )
+    assert result["images_per_second"]["ours"] == {"median": 8.0, "low": 4.0, "high": 8.0}
+    assert result["ratios"]["fast"] == {"median": 2.0, "low": 1.5, "high": 2.0}
+    assert result["fastest_peer"] == "fast"
+
+
+def test_every_way_takes_its_turn_and_the_warm_up_does_not_count():
+    calls = []
+    ways = {name: (lambda name=name: calls.append(name)) for name in "ab"}
+    seconds = time_in_turns(ways, rounds=2)
+    assert calls == list("baabba")
+    assert {name: len(times) for name, times in seconds.items()} == {"a": 2, "b": 2}
+
+
+@pytest.mark.parametrize(("ratio", "least", "most"), [(1.04, "no", "yes"), (1.05, "yes", "yes"), (1.06, "yes", "no")])
+def test_a_row_is_as_it_must_be_or_not(ratio, least, most):
+    assert judge_least(ratio, 1.05, 1.3) == [f"{ratio:.2f}", "≥ 1.05", "≥ 1.3", least]
+    assert judge_most(ratio, 1.05, 1.0)[-1] == most
+
+
+def test_a_training_steps_row_names_its_fastest_peer():
+    row = compare({"ours": [1.0], "vit_mae_sdpa": [3.0], "vit_mae_eager": [2.0]}, num_images=6, must=1.05, goal=1.3)
+    (line, _) = pretraining_rows({"tiny, float32, cpu": {"batch_size": 6, "full": row, "partial": row}})
+    assert line[1:4] == ["6 images/s", "3 images/s (ViTMAE, eager)", "2.00 [2.00, 2.00]"]
