@@ -38,9 +38,11 @@ SECTIONS = {
     "super_resolution": "Super-resolution",
 }
 PURPOSES = {
-    "pretraining": "A masked autoencoder: it sees a part of each image and paints the rest.",
+    "pretraining": "A masked autoencoder: it sees a part of each image and paints the rest. "
+    "Errors are those of the hidden pixels, in flux.",
     "classification": "A classifier of dark-matter substructure: none, cold-dark-matter subhalos, or an axion vortex.",
-    "super_resolution": "A network that sharpens lens images.",
+    "super_resolution": "A network that sharpens lens images. Most of an image is empty sky: the ring is where it is "
+    "brighter than a tenth of its peak.",
 }
 # What a figure shows, where its name does not say it all.
 _CAPTIONS = {
@@ -154,8 +156,8 @@ def _sentence(comparison: Comparison) -> str:
     conclusion = "a difference" if result.p_value < 0.05 else "no difference that this many images show"
     return (
         f"{comparison.first.title} minus {comparison.second.title}, on the same {result.num_images:,} images: "
-        f"{comparison.first.score_name} {result.difference:+.4g} (95% interval {result.low:+.4g} to "
-        f"{result.high:+.4g}; {chance}): {conclusion}."
+        f"{comparison.first.score_name} {result.difference:+.3g} (95% interval {result.low:+.3g} to "
+        f"{result.high:+.3g}; {chance}): {conclusion}."
     )
 
 
@@ -172,6 +174,8 @@ def _describe(evaluation: Evaluation) -> dict[str, Any]:
         f"Evaluated on {format_fact('num_test', data['num_test'])} images of {dataset_name(results)} "
         f"({format_fact('split', data['split'])} split)."
     )
+    if data.get("data_range"):
+        sentence += f" PSNR and SSIM refer to a range of brightness of {data['data_range']:g}."
     figures = [_embed(name, figure) for name, figure in evaluation.figures.items()]
     return {
         "title": evaluation.title,

@@ -53,10 +53,10 @@ def evaluate_super_resolution(
     if noise_free is not None:
         baselines += noise_floor_rows(noise_free, low, target, split=split, data_range=data_range)
     evaluation.results["rows"] = [own, *baselines]
+    # What the metric has by default.
+    peak = evaluation.results["data"]["data_range"] = data_range or 1.0
 
     errors = ((sharp - target) ** 2).mean(axis=(1, 2, 3), dtype=np.float64)
-    # What the metric refers to by default.
-    peak = data_range or 1.0
     evaluation.scores, evaluation.score_name = 10 * np.log10(peak**2 / np.maximum(errors, 1e-20)), "PSNR [dB]"
     bicubic = bicubic_upsample(low, upscale)
 

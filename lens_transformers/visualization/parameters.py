@@ -3,6 +3,7 @@
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatterSciNotation, LogLocator
 
 from ..evaluation.binning import bin_scores
 from .style import MUTED, PALETTE, axes_for, figure_of, frame
@@ -61,6 +62,9 @@ def plot_score_against_parameter(
     spans_decades = bins.high.max() > _LOG_FROM * bins.low.min()
     if bins.low.min() > 0 and (spans_decades or parameter.endswith("_msun")):
         ax.set_xscale("log")
+        # Within two decades 2 and 5 are labelled as well; all others would overlap.
+        ax.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+        ax.xaxis.set_minor_formatter(LogFormatterSciNotation(minor_thresholds=(2, 2)))
     if np.asarray(scores).dtype == bool:
         ax.set_ylim(-0.02, 1.02)
     ax.set_title(

@@ -238,6 +238,7 @@ def test_the_command_writes_a_page_and_the_same_as_json(sources, tmp_path, monke
     assert capsys.readouterr().out == f"Wrote {output} and report.json.\n"
     page = output.read_text()
     assert "<span>Two networks</span>" in page and "a minus b, on the same 36 images" in page
+    assert "PSNR and SSIM refer to a range of brightness of 1." in page
     record = json.loads(output.with_suffix(".json").read_text())
     first, second = record["evaluations"]
     assert (first["title"], second["title"], first["task"]) == ("a", "b", "super_resolution")

@@ -29,6 +29,17 @@ def test_other_scores_keep_their_own_range():
     assert 37 < ax.get_ylim()[0] < ax.get_ylim()[1] < 45
 
 
+def test_labels_of_a_logarithmic_axis_do_not_overlap():
+    masses = np.geomspace(8e9, 9e10, 80)
+    figure = plot_score_against_parameter(masses, masses > 3e10, "subhalo_mass_msun")
+    figure.draw_without_rendering()
+    axis = figure.axes[0].xaxis
+    labels = [tick.label1 for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks()) if tick.label1.get_text()]
+    boxes = sorted((label.get_window_extent() for label in labels), key=lambda box: box.x0)
+    assert len(labels) >= 3
+    assert all(left.x1 < right.x0 for left, right in zip(boxes, boxes[1:], strict=False))
+
+
 @pytest.mark.parametrize(
     ("name", "label"),
     [
