@@ -31,9 +31,31 @@ RUNS = {
     "lens_default": ("run_classification", "lens_default/classify"),
     "lens_default_from_scratch": ("run_classification", "lens_default/classify_from_scratch"),
     "lens_default_resnet": ("resnet", "lens_default/classify_from_scratch"),
+    "assignment_mae": ("run_mae", "assignment/mae"),
+    "assignment_classification": ("run_classification", "assignment/mae_classification"),
+    "assignment_sr": ("run_sr", "assignment/mae_sr"),
 }
 # Runs that start from what an earlier one leaves.
-STARTING_POINTS = {"lens_default": "lens_default_pretrain"}
+STARTING_POINTS = {
+    "lens_default": "lens_default_pretrain",
+    "assignment_classification": "assignment_mae",
+    "assignment_sr": "assignment_mae",
+}
+# The systems that this project started from, cut down in width, depth and images to half an hour on one core. A narrow
+# autoencoder wants a higher rate; all else is as they had it.
+CUT_DOWN = {
+    "assignment_mae": [
+        *("--dataset", "simulate:deeplense_model_2?num_train=12000", "--learning_rate", "1e-3", "--config_overrides"),
+        "position_embedding_type=learned,initializer_range=0.05,hidden_size=128,num_hidden_layers=4,"
+        "num_attention_heads=4,intermediate_size=512,decoder_hidden_size=64,decoder_num_hidden_layers=2,"
+        "decoder_num_attention_heads=2,decoder_intermediate_size=256",
+    ],
+    "assignment_classification": ["--dataset", "simulate:deeplense_model_2?num_train=12000"],
+    "assignment_sr": [
+        *("--dataset", "simulate:sr_deeplense?num_train=10000", "--config_overrides"),
+        "sr_head=staged,sr_skip=false,sr_decoder_hidden_size=128,sr_decoder_num_hidden_layers=2",
+    ],
+}
 PEERS = ("edsr", "resnet")
 
 
@@ -65,6 +87,7 @@ def run(name: str, seed: int, folder: Path, max_steps: int | None) -> None:
     launched = ["-m", "benchmarks.peers", program] if program in PEERS else [str(TRAINING / f"{program}.py")]
     command = [sys.executable, *launched, str(TRAINING / f"recipes/{recipe}.yaml")]
     command += ["--output_dir", str(folder), "--overwrite_output_dir", "True", "--seed", str(seed)]
+    command += CUT_DOWN.get(name, [])
     if name in STARTING_POINTS:
         start = folder.with_name(f"{STARTING_POINTS[name]}_seed_{seed}")
         command += ["--model_name_or_path", str(start)]

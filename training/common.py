@@ -418,7 +418,7 @@ def save_run(
         **({"group": arguments.group} if arguments.group else {}),
         "model": {
             "architecture": model.config.model_type,
-            **({"size": model_arguments.model_size} if model.config.model_type == "lens_mae" else {}),
+            **({"size": _size_of(model.config)} if model.config.model_type == "lens_mae" else {}),
             "parameters": model.num_parameters(),
             "base_model": _hub_name_or_path(model_arguments.model_name_or_path),
         },
@@ -442,6 +442,15 @@ def save_run(
     write_model_card(folder)
     if arguments.push_to_hub:
         trainer.push_to_hub()
+
+
+def _size_of(config: LensMAEConfig) -> str:
+    """The name of the size that has this encoder, which of a checkpoint no argument says."""
+    for size in LensMAEConfig.sizes:
+        named = LensMAEConfig.from_size(size)
+        if (named.hidden_size, named.num_hidden_layers) == (config.hidden_size, config.num_hidden_layers):
+            return size
+    return "custom"
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> None:

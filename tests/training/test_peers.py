@@ -59,3 +59,4 @@ def test_every_run_has_a_recipe():
     for program, recipe in training.RUNS.values():
         assert (training.TRAINING / f"recipes/{recipe}.yaml").is_file()
         assert program in training.PEERS or (training.TRAINING / f"{program}.py").is_file()
+    assert {*training.STARTING_POINTS, *training.STARTING_POINTS.values(), *training.CUT_DOWN} <= set(training.RUNS)

@@ -202,6 +202,7 @@ def test_the_autoencoder_of_the_assignment_and_what_starts_from_it_train_on_offi
     same, _, other = zip(pretrained, read_weights(classifier, *names), strict=True)
     assert torch.equal(*same) and not torch.equal(*other)
     assert AutoImageProcessor.from_pretrained(classifier).image_std == 0.226
+    assert read_results(classifier)["model"]["size"] == ("large" if is_full else "custom")
 
     for resolution, side in (("LR", 75), ("HR", 150)):
         write_official_classes(tmp_path / "pairs", (resolution,), side, 20)
