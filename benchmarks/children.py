@@ -26,6 +26,11 @@ class Cost:
     peak_mib: float
     output: str
 
+    @property
+    def printed_number(self) -> float:
+        """The last word that the process printed, behind whatever its libraries warned of."""
+        return float(self.output.split()[-1])
+
 
 def run_python(*arguments: str, num_threads: int | None = None) -> Cost:
     """Runs Python with these arguments in the repository.

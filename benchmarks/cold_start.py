@@ -59,7 +59,7 @@ def main() -> None:
                 for name, line in lines.items():
                     seconds[what][name].append(run_python("-c", line).seconds)
             for name, folder in folders.items():
-                spent = float(run_python("-c", LOAD, name, folder).output.split()[-1])
+                spent = run_python("-c", LOAD, name, folder).printed_number
                 seconds["from_pretrained"][name].append(spent)
     results = {
         what: {

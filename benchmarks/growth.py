@@ -45,7 +45,7 @@ def main() -> None:
     shared = simulate(many, num_workers=2)
     imported = run_python("-c", "import torch, lens_transformers; lens_transformers.LensMAE").peak_mib
     steps = {side: run_python("-c", STEP, str(side), num_threads=1) for side in SIDES}
-    step_seconds = {side: float(cost.output) for side, cost in steps.items()}
+    step_seconds = {side: cost.printed_number for side, cost in steps.items()}
     step_mib = {side: cost.peak_mib - imported for side, cost in steps.items()}
     own = {count: cost.cpu_seconds - start_up.cpu_seconds for count, cost in costs.items()}
     results = {

@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="the smallest step alone")
     arguments = parser.parse_args()
     imported = run_python("-c", "import benchmarks.pretraining").peak_mib
-    has_gpu = run_python("-c", "import torch; print(torch.cuda.is_available())").output.strip() == "True"
+    has_gpu = run_python("-c", "import torch; print(torch.cuda.is_available())").output.split()[-1] == "True"
     results = {}
     for device in ("cpu", *(["cuda"] if has_gpu else [])):
         for network in ("tiny",) if arguments.quick else ("base", "tiny"):
@@ -34,7 +34,7 @@ def main() -> None:
                     batch_size = 2 if arguments.quick else BATCH_SIZES[network][device]
                     one_step = ("--one_step", network, dtype, model, device, str(batch_size))
                     cost = run_python("-m", "benchmarks.pretraining", *one_step, num_threads=1)
-                    peaks[model] = float(cost.output) if device == "cuda" else cost.peak_mib - imported
+                    peaks[model] = cost.printed_number if device == "cuda" else cost.peak_mib - imported
                 peer = peaks["vit_mae_sdpa"]
                 name = f"{network}, {dtype}, {device}"
                 results[name] = {

@@ -1,6 +1,6 @@
 """A training step of the masked autoencoder beside one of transformers' ViTMAE, of the same layers, batch and mask.
 
-    python -m benchmarks.pretraining [--rounds 5] [--quick]
+    python -m benchmarks.pretraining [--rounds 3] [--quick]
 
 A step is the loss, its gradients and fused AdamW. `base` is the published network on one band of 224x224 pixels,
 `tiny` the widths of our smallest on 64x64, both with the linear stem and the class token that ViTMAE has; in bfloat16
@@ -35,7 +35,7 @@ MODELS = ("full", "partial", "vit_mae_sdpa", "vit_mae_eager")
 def main() -> None:
     """Prints the rows and writes results/pretraining.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="one round of the smallest steps")
     one_step = ("NETWORK", "DTYPE", "MODEL", "DEVICE", "BATCH_SIZE")
     parser.add_argument("--one_step", nargs=5, metavar=one_step, help="run it alone, for benchmarks/memory.py")

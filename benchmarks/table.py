@@ -1,7 +1,4 @@
-"""benchmarks/README.md, written from what lies in benchmarks/results.
-
-python -m benchmarks.table
-"""
+"""Writes benchmarks/README.md from what lies in benchmarks/results: `python -m benchmarks.table`."""
 
 import json
 from collections.abc import Iterator
