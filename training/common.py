@@ -444,7 +444,7 @@ def save_run(
         trainer.push_to_hub()
 
 
-def _size_of(config: LensMAEConfig) -> str:
+def _size_of(config: Any) -> str:
     """The name of the size that has this encoder, which of a checkpoint no argument says."""
     for size in LensMAEConfig.sizes:
         named = LensMAEConfig.from_size(size)
