@@ -35,6 +35,7 @@ from datasets import Dataset
 from layer_decay import group_by_rate, learning_rate_scales
 from loop import RunTrainer
 from transformers import AutoImageProcessor, PreTrainedModel
+from transformers.training_args import OptimizerNames
 
 from lens_transformers import LensMAEForSuperResolution, LensMAEImageProcessor
 from lens_transformers.data import LensDataCollator
@@ -94,6 +95,12 @@ class SuperResolutionTrainingArguments(LensTrainingArguments):
     encoder_learning_rate_scale: float = field(
         default=0.3, metadata={"help": "The encoder's learning rate, in parts of the head's."}
     )
+
+    def __post_init__(self):
+        super().__post_init__()
+        optim = OptimizerNames(self.optim)
+        if optim not in (OptimizerNames.ADAMW_TORCH, OptimizerNames.ADAMW_TORCH_FUSED):
+            raise ValueError(f"--optim {optim.value}: run_sr.py trains by AdamW, with a rate for the encoder, alone.")
 
 
 def main(model_class: type[PreTrainedModel] = LensMAEForSuperResolution) -> None:

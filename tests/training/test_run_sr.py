@@ -91,6 +91,11 @@ def test_a_ratio_that_no_head_has_is_refused(launch, tmp_path):
         launch(write_pairs(tmp_path / "pairs", 5))
 
 
+def test_another_optimizer_than_its_own_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="--optim sgd: run_sr.py trains by AdamW"):
+        run_sr.SuperResolutionTrainingArguments(output_dir=str(tmp_path), optim="sgd")
+
+
 def test_the_perfect_answer_is_consistent_and_a_blurred_or_fainter_one_is_not():
     low, high = map(torch.from_numpy, make_pairs(6, 2))
     downsampler = LeastSquaresDownsampler(upscale=2).fit(low.numpy(), high.numpy())
