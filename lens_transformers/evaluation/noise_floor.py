@@ -34,7 +34,8 @@ def noise_floor_rows(
         data_range: As of `SuperResolutionMetric`.
 
     Returns:
-        One row for the noise-free image and one for the ceiling, with the metrics of `SuperResolutionMetric`.
+        One row for the noise-free image and one for the ceiling, with the metrics of `SuperResolutionMetric`, and a
+        `kind` that tells them from baselines.
 
     Raises:
         ValueError: If the images do not fit each other, or as `SuperResolutionMetric`.
@@ -48,5 +49,5 @@ def noise_floor_rows(
     for name, images in {"Noise-free image": noise_free, "Noise-free image and the input's noise": ceiling}.items():
         metric = SuperResolutionMetric(data_range)
         metric.add_batch(predictions=images, references=high)
-        rows.append({"name": name, "split": split, **metric.compute()})
+        rows.append({"name": name, "split": split, "kind": "ceiling", **metric.compute()})
     return rows

@@ -84,8 +84,11 @@ def headline_metric(results: dict[str, Any]) -> str | None:
 
 
 def best_value(metric: str, rows: Sequence[dict[str, Any]]) -> float | None:
-    """The best number of a column, `None` where a metric has no better and worse, or nothing to compare."""
-    values = [row[metric] for row in rows if is_measured(row.get(metric))]
+    """The best number of a column, `None` where a metric has no better and worse, or nothing to compare.
+
+    A row of the kind `ceiling` knows the truth, and does not compete.
+    """
+    values = [row[metric] for row in rows if is_measured(row.get(metric)) and not _is_ceiling(row)]
     best = _best(metric)
     return best(values) if best and len(values) > 1 else None
 
@@ -97,7 +100,11 @@ def verdict(results: dict[str, Any]) -> str | None:
         return None
     own, *others = results["rows"]
     best = _best(metric)
-    baselines = [row for row in others if is_measured(row.get(metric)) and row.get("split") == own.get("split")]
+    baselines = [
+        row
+        for row in others
+        if is_measured(row.get(metric)) and row.get("split") == own.get("split") and not _is_ceiling(row)
+    ]
     interval = format_interval(metric, own)
     sentence = f"{metric_label(metric, unit=False)}: {_with_unit(metric, own[metric])}"
     sentence += f" (95% interval {interval})" if interval else ""
@@ -178,6 +185,10 @@ def describe_duplicates(results: dict[str, Any]) -> str:
     duplicates = results["data"].get("duplicates") or {}
     shared = [f"{count} in {splits}" for splits, count in duplicates.items() if " and " in splits]
     return f"Some images are in more than one split: {', '.join(shared)}." if shared else ""
+
+
+def _is_ceiling(row: dict[str, Any]) -> bool:
+    return row.get("kind") == "ceiling"
 
 
 def _best(metric: str) -> Callable[..., Any] | None:

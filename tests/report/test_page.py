@@ -87,6 +87,14 @@ def test_best_is_among_rows_of_one_split():
     assert '<span class="best">0.9900</span>' not in page
 
 
+def test_what_knows_the_truth_does_not_compete():
+    ceiling = {"name": "Noise-free image", "split": "test", "kind": "ceiling", "accuracy": 0.99}
+    page = page_of(evaluation(baselines=(BASELINE, ceiling)))
+    assert rows(page)[-1] == ["Noise-free image", "0.9900", "not measured"]
+    assert '<span class="best">0.9600</span>' in page and '<span class="best">0.9900</span>' not in page
+    assert "worse than the best baseline: PCA + logistic, 0.9600" in page
+
+
 def test_figures_are_in_the_page_pixel_for_pixel():
     figure = Figure(figsize=(2, 1), dpi=100)
     figure.subplots().imshow(np.random.default_rng(0).random((8, 8)))
