@@ -492,10 +492,15 @@ class LensMAELayer(GradientCheckpointingLayer):
         self,
         hidden_states: torch.Tensor,
         key_value_states: torch.Tensor | None = None,
+        first: int = 0,
         **kwargs: Unpack[TransformersKwargs],
     ) -> torch.Tensor:
-        residual = hidden_states
-        hidden_states, _ = self.attention(self.layernorm_before(hidden_states), key_value_states, **kwargs)
+        """Change the tokens from `first` on, which look at the key-value states or, without any, at all tokens."""
+        residual = hidden_states[:, first:]
+        normed_states = self.layernorm_before(hidden_states)
+        if key_value_states is None:
+            key_value_states = normed_states
+        hidden_states, _ = self.attention(normed_states[:, first:], key_value_states, **kwargs)
         hidden_states = self.dropout(hidden_states) + residual
 
         residual = hidden_states
@@ -567,8 +572,7 @@ class LensMAEDecoder(nn.Module):
         """Let all tokens look at each other; of the last layer no more than the tokens from `first` on are needed."""
         for layer in self.decoder_layers[:-1]:
             hidden_states = layer(hidden_states)
-        last_layer = self.decoder_layers[-1]
-        return last_layer(hidden_states[:, first:], last_layer.layernorm_before(hidden_states))
+        return self.decoder_layers[-1](hidden_states, first=first)
 
     def decode_apart(self, hidden_states: torch.Tensor, num_visible: int, first: int) -> torch.Tensor:
         """Let the tokens from `first` on look at the visible ones, which come first of all and stay as they are."""
