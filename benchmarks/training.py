@@ -52,7 +52,7 @@ CUT_DOWN = {
     ],
     "assignment_classification": ["--dataset", "simulate:deeplense_model_2?num_train=12000"],
     "assignment_sr": [
-        *("--dataset", "simulate:sr_deeplense?num_train=10000", "--config_overrides"),
+        *("--dataset", "simulate:sr_deeplense?num_train=4000", "--config_overrides"),
         "sr_head=staged,sr_skip=false,sr_decoder_hidden_size=128,sr_decoder_num_hidden_layers=2",
     ],
 }

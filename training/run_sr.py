@@ -49,12 +49,15 @@ from lens_transformers.evaluation import (
     bicubic_upsample,
     upsampling_rows,
 )
+from lens_transformers.evaluation.super_resolution import unit_range
 from lens_transformers.hub.files import written_whole
 from lens_transformers.visualization import plot_super_resolution, plot_training_curves
 
 
 NUM_FIGURE_ROWS = 3
 NUM_FILTER_PAIRS = 600
+# Test images that are looked at before training for their range of brightness.
+NUM_RANGED = 500
 
 
 @dataclass
@@ -64,7 +67,10 @@ class SuperResolutionArguments(DataArguments):
     filter_size: int = field(
         default=9, metadata={"help": "Width, in input pixels, of the least-squares filter beside the network."}
     )
-    data_range: float = field(default=1.0, metadata={"help": "Range of brightness that PSNR and SSIM refer to."})
+    data_range: float | None = field(
+        default=None,
+        metadata={"help": "Range of brightness that PSNR and SSIM refer to. Default: 1, for targets within [0, 1]."},
+    )
     self_ensemble: bool = field(
         default=False,
         metadata={"help": "Measure the mean over the eight symmetries of each image as well, and save that."},
@@ -111,6 +117,10 @@ def main(model_class: type[PreTrainedModel] = LensMAEForSuperResolution) -> None
     set_up(arguments)
     splits = load_splits(data_arguments, "super_resolution", choosing=arguments.load_best_model_at_end)
     train, validation, test = splits.train, splits.validation, splits.test
+    if data_arguments.data_range is None:
+        data_arguments.data_range = unit_range(
+            torch.from_numpy(test.select(range(min(NUM_RANGED, len(test))))["target"][:])
+        )
     # Flux goes in and flux comes out: the network has its own constants, and stretches pixels for the encoder itself.
     image_processor = LensMAEImageProcessor(normalization="none", num_bands=train.features["image"].shape[0])
     config = make_config(
@@ -163,9 +173,7 @@ def main(model_class: type[PreTrainedModel] = LensMAEForSuperResolution) -> None
 class SuperResolutionTrainer(RunTrainer):
     """A Trainer that can ask of an output that, blurred and binned again, it is the input."""
 
-    def __init__(
-        self, *args: Any, downsampler: LeastSquaresDownsampler | None, data_range: float = 1.0, **kwargs: Any
-    ):
+    def __init__(self, *args: Any, downsampler: LeastSquaresDownsampler | None, data_range: float, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.data_range = data_range
         self.downsampler = downsampler

@@ -10,7 +10,7 @@ from .image_quality import compare_images
 from .metric import PerImageMetric, as_image_pair
 
 
-__all__ = ["SuperResolutionMetric"]
+__all__ = ["SuperResolutionMetric", "unit_range"]
 
 _AVERAGED = ("psnr", "ssim", "mse", "mae")
 _RING = tuple(f"{name}_ring" for name in _AVERAGED)
@@ -54,7 +54,7 @@ class SuperResolutionMetric(PerImageMetric):
                 given and the references are not within [0, 1].
         """
         predictions, references = as_image_pair(predictions, references)
-        data_range = self.data_range or _unit_range(references)
+        data_range = self.data_range or unit_range(references)
         num_pixels = _PIXELS_AT_ONCE_GPU if references.is_cuda else _PIXELS_AT_ONCE_CPU
         count = max(1, num_pixels // references[0].numel())
         pairs = zip(predictions.split(count), references.split(count), strict=True)
@@ -103,7 +103,12 @@ def _numbers(predictions: torch.Tensor, references: torch.Tensor, data_range: fl
     return {name: values.cpu().numpy() for name, values in numbers.items()}
 
 
-def _unit_range(references: torch.Tensor) -> float:
+def unit_range(references: torch.Tensor) -> float:
+    """The range of brightness of images that are within [0, 1], which is 1.
+
+    Raises:
+        ValueError: If they are not.
+    """
     low, high = references.min().item(), references.max().item()
     # What float32 makes of a scaling to [0, 1].
     if low < -1e-6 or high > 1 + 1e-6:

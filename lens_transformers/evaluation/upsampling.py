@@ -19,8 +19,8 @@ _BATCH = 32
 
 
 def upsampling_rows(
-    train_low: np.ndarray,
-    train_high: np.ndarray,
+    train_low: np.ndarray | None,
+    train_high: np.ndarray | None,
     test_low: np.ndarray,
     test_high: np.ndarray,
     *,
@@ -31,7 +31,7 @@ def upsampling_rows(
     """Scores bicubic, bilinear and nearest upsampling and a least-squares filter that is fitted on training pairs.
 
     Args:
-        train_low: Low-resolution images `(batch, bands, height, width)`.
+        train_low: Low-resolution images `(batch, bands, height, width)`; without any there is no filter.
         train_high: Their high-resolution partners `(batch, bands, height * upscale, width * upscale)`.
         test_low: As `train_low`.
         test_high: As `train_high`.
@@ -40,20 +40,21 @@ def upsampling_rows(
         data_range: Brightness range of PSNR and SSIM, as of `SuperResolutionMetric`.
 
     Returns:
-        Four rows with the metrics of `SuperResolutionMetric`.
+        A row for each with the metrics of `SuperResolutionMetric`.
 
     Raises:
         ValueError: If pairs do not fit each other in number, bands or by one whole ratio, or as
             `SuperResolutionMetric`.
     """
     upscale = _upscale_of(test_low, test_high)
-    fitted = LeastSquaresFilter(size=size, upscale=upscale).fit(train_low, train_high)
     upsamplers: dict[str, Callable[[np.ndarray], np.ndarray]] = {
         "Bicubic": lambda low: bicubic_upsample(low, upscale),
         "Bilinear": lambda low: bilinear_upsample(low, upscale),
         "Nearest": lambda low: nearest_upsample(low, upscale),
-        f"Least-squares filter {size}×{size}": fitted,
     }
+    if train_low is not None and train_high is not None:
+        fitted = LeastSquaresFilter(size=size, upscale=upscale).fit(train_low, train_high)
+        upsamplers[f"Least-squares filter {size}×{size}"] = fitted
     rows = []
     for name, upsample in upsamplers.items():
         metric = SuperResolutionMetric(data_range)

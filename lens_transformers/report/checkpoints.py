@@ -117,13 +117,23 @@ def _load(checkpoint: str | Path, results: dict[str, Any], source: str | None, s
     results["data"] = {"source": source, "split": split, "num_train": own.get("num_train"), "num_test": len(test)}
     if simulated is not None:
         results["data"]["preset"] = simulated.config.name
-    return Images(test, _training_split(source, task), False, simulated)
+    if split not in ("all", "train"):
+        return Images(test, _training_split(source, task), False, simulated)
+    # Nothing is fitted to the images that it is measured on: what is fitted sees what the network was trained on.
+    train = _training_split(own["source"], task, **_division(own)) if own.get("source") else None
+    if task == "classification" and train is not None:
+        test = resize_images(test, train.features["image"].shape[1:])
+    return Images(test, train, False, simulated)
+
+
+def _division(data: dict[str, Any]) -> dict[str, Any]:
+    return {name: data[name] for name in ("split_fractions", "split_seed") if name in data}
 
 
 def _load_own(results: dict[str, Any]) -> Images:
     """The images that the run was tested on, as it was tested on them."""
     task, own = results["task"], results["data"]
-    division = {name: own[name] for name in ("split_fractions", "split_seed") if name in own}
+    division = _division(own)
     train = _training_split(own["source"], task, **division)
     if own.get("split") in (None, "test"):
         test = load_lensing_dataset(own["source"], split="test", task=task, **division)

@@ -44,11 +44,10 @@ def evaluate_super_resolution(
     metric = SuperResolutionMetric(data_range).compute(predictions=sharp, references=target)
     own = {"name": evaluation.results["model"]["name"], "split": split, **metric}
     baselines = evaluation.results["rows"][1:]
-    if not baselines and train is not None:
-        pairs = train.select(range(min(_NUM_FILTER_PAIRS, len(train))))
-        baselines = upsampling_rows(
-            pairs["image"][:], pairs["target"][:], low, target, split=split, data_range=data_range
-        )
+    if not baselines:
+        pairs = None if train is None else train.select(range(min(_NUM_FILTER_PAIRS, len(train))))
+        train_low, train_high = (None, None) if pairs is None else (pairs["image"][:], pairs["target"][:])
+        baselines = upsampling_rows(train_low, train_high, low, target, split=split, data_range=data_range)
     noise_free = _noise_free(images.simulated, target)
     if noise_free is not None:
         baselines += noise_floor_rows(noise_free, low, target, split=split, data_range=data_range)

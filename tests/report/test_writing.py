@@ -113,6 +113,20 @@ def test_a_checkpoint_is_evaluated_beside_its_baselines(sources, tmp_path, task,
         assert [row[0] for row in worst.rows] == np.argsort(sign * evaluation.scores, kind="stable")[:10].tolist()
 
 
+def test_nothing_is_fitted_to_images_that_it_is_measured_on(sources, tmp_path):
+    source = sources["super_resolution"]
+    unknown = evaluate_checkpoint(make_checkpoint(tmp_path / "unknown", "super_resolution"), source, "all")
+    names = [row["name"] for row in unknown.results["rows"]]
+    assert "Bicubic" in names and not [name for name in names if name.startswith("Least-squares")]
+    trained = make_checkpoint(tmp_path / "trained", "super_resolution", source=source)
+    assert "Least-squares filter 9×9" in [
+        row["name"] for row in evaluate_checkpoint(trained, source, "all").results["rows"]
+    ]
+    lenses = sources["classification"]
+    unknown = evaluate_checkpoint(make_checkpoint(tmp_path / "classifier", "classification"), lenses, "all")
+    assert len(unknown.results["rows"]) == 1
+
+
 def test_every_number_of_a_pretraining_checkpoint_has_an_interval(sources, tmp_path):
     evaluation = evaluate_checkpoint(make_checkpoint(tmp_path / "run", "pretraining"), sources["pretraining"])
     for row in evaluation.results["rows"]:

@@ -31,7 +31,7 @@ def make_pairs(num_pairs, upscale, seed=0):
     y, x = np.mgrid[-1 : 1 : SIZE * upscale * 1j, -1 : 1 : SIZE * upscale * 1j]
     centre = 0.1 * generator.standard_normal((2, num_pairs, 1, 1))
     high = np.exp(-(((np.hypot(x - centre[0], y - centre[1]) - 0.5) / 0.2) ** 2)).astype(np.float32)[:, None]
-    high += 0.01 * generator.standard_normal(high.shape, dtype=np.float32)
+    high = (high + 0.01 * generator.standard_normal(high.shape, dtype=np.float32)).clip(0, 1)
     return F.avg_pool2d(torch.from_numpy(high), upscale).numpy(), high
 
 
@@ -91,6 +91,17 @@ def test_a_ratio_that_no_head_has_is_refused(launch, tmp_path):
         launch(write_pairs(tmp_path / "pairs", 5))
 
 
+def test_pairs_in_counts_need_the_range_of_brightness_before_anything_is_trained(launch, tmp_path):
+    pairs = write_pairs(tmp_path / "pairs", 2)
+    for file in pairs.glob("*/*/*.npy"):
+        np.save(file, 1000 * np.load(file))
+    with pytest.raises(ValueError, match="data_range is not known: references reach from"):
+        launch(pairs)
+    assert not (tmp_path / "run/model.safetensors").exists()
+    run = launch(pairs, "--data_range", 1000)
+    assert json.loads((run / "results.json").read_text())["data"]["data_range"] == 1000
+
+
 def test_another_optimizer_than_its_own_is_refused(tmp_path):
     with pytest.raises(ValueError, match="--optim sgd: run_sr.py trains by AdamW"):
         run_sr.SuperResolutionTrainingArguments(output_dir=str(tmp_path), optim="sgd")
@@ -113,11 +124,11 @@ def test_the_weight_of_consistency_enters_the_loss_and_its_gradients(tmp_path):
     losses = {}
     for weight in (0.0, 2.0):
         arguments = run_sr.SuperResolutionTrainingArguments(output_dir=str(tmp_path), consistency_weight=weight)
-        trainer = run_sr.SuperResolutionTrainer(model=model, args=arguments, downsampler=downsampler)
+        trainer = run_sr.SuperResolutionTrainer(model, arguments, downsampler=downsampler, data_range=1.0)
         losses[weight] = trainer.compute_loss(model, {"pixel_values": low, "labels": high})
     term = run_sr.inconsistency(downsampler, model(low).reconstruction, low, torch.ones(1, 1, 1))
     torch.testing.assert_close(losses[2.0] - losses[0.0], 2 * term)
-    weight = model.super_resolution.upsampler.conv_out.weight if False else next(reversed(list(model.parameters())))
+    weight = list(model.parameters())[-1]
     (gradient,) = torch.autograd.grad(losses[2.0] - losses[0.0], weight)
     assert gradient.abs().max() > 0
 
