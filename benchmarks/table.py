@@ -22,6 +22,23 @@ be, and the goal, follow. {good} of {total} rows are as they must be.
 | what | ours | best peer | ratio | must | goal | as it must be |
 |---|---|---|---|---|---|---|
 """
+TRAINING_HEAD = """
+## What the recipes reach
+
+Each run is one of `training/recipes/`, or a plain network trained by one, and is measured on its own simulated test
+images, which nothing was chosen by; the rows under it are its baselines on the same images, intervals are 95%
+bootstraps over images. `python -m benchmarks.training` makes them anew.
+"""
+# Of each kind of run the numbers that are shown, with their names.
+MEASURED = {
+    "accuracy": ("accuracy", "accuracy"),
+    "auc_macro": ("AUC", "accuracy"),
+    "ece": ("ECE", "accuracy"),
+    "psnr": ("PSNR [dB]", "psnr"),
+    "ssim": ("SSIM", "psnr"),
+    "flux_ratio": ("flux ratio", "psnr"),
+    "masked_mse_0.75": ("MSE of the hidden 75%", "masked_mse_0.75"),
+}
 PEERS = {
     "vit_mae_sdpa": "ViTMAE, sdpa",
     "vit_mae_eager": "ViTMAE, eager",
@@ -49,11 +66,42 @@ def render(folder: Path) -> str:
     good = [row for row in rows if row[-1] == "yes"]
     text = HEAD.format(good=len(good), total=len(rows))
     text += "".join(f"| {' | '.join(row)} |\n" for row in rows)
-    text += "\nMeasured on:\n\n"
+    if "training" in results:
+        text += TRAINING_HEAD + "".join(training_tables(results["training"]))
+    text += "\n## Measured on\n\n"
     machines: dict[str, list[str]] = {}
     for name, content in files.items():
         machines.setdefault(describe(content["machine"]), []).append(name)
     return text + "".join(f"- {', '.join(names)}: {machine}\n" for machine, names in machines.items())
+
+
+def training_tables(results: dict) -> Iterator[str]:
+    """A table for each kind of run, told by the number that every row of it has."""
+    for kind in dict.fromkeys(kind for _, kind in MEASURED.values()):
+        columns = {metric: words for metric, (words, its_kind) in MEASURED.items() if its_kind == kind}
+        yield f"\n| run | minutes | row | {' | '.join(columns.values())} |\n|{'---|' * (len(columns) + 3)}\n"
+        for name, runs in results.items():
+            for run in runs:
+                yield from training_lines(name, run, kind, columns)
+
+
+def training_lines(name: str, run: dict, kind: str, columns: dict[str, str]) -> Iterator[str]:
+    """The rows of a run, if it is of this kind; its first is the network."""
+    first = f"`{name}`, seed {run['training']['seed']} | {run['minutes']:g} ({run['training']['device']})"
+    for place, rows in (("", run["rows"]), (" on the official pairs", run.get("on_official_pairs", []))):
+        for row in rows:
+            if kind in row:
+                numbers = " | ".join(measured(row, metric) for metric in columns)
+                yield f"| {first} | {row['name']}{place} | {numbers} |\n"
+                first = " | "
+
+
+def measured(row: dict, metric: str) -> str:
+    """A number with its interval."""
+    if metric not in row:
+        return ""
+    interval = row.get("intervals", {}).get(metric)
+    return f"{row[metric]:.4g}" + ("" if interval is None else f" [{interval[0]:.4g}, {interval[1]:.4g}]")
 
 
 def describe(machine: dict) -> str:
