@@ -153,7 +153,7 @@ def test_a_loss_that_is_not_finite_names_the_step_and_the_image(rings, run_scrip
                 image[3, 3] = 3e38
             np.save(dataset / name / f"{index}.npy", image)
     flags = ["--dataset", dataset, "--test_dataset", dataset, *QUICK, "--max_steps", 4, "--sr_loss", "mse"]
-    flags += ["--per_device_train_batch_size", 2, "--save_strategy", "steps", "--save_steps", 1]
+    flags += ["--data_range", 1, "--per_device_train_batch_size", 2, "--save_strategy", "steps", "--save_steps", 1]
     with pytest.raises(FloatingPointError) as raised:
         run_script(run_sr, *flags, "--output_dir", tmp_path / "out")
     message = str(raised.value)

@@ -119,6 +119,7 @@ run_mae.main()
 
 def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(rings, run_script, monkeypatch, tmp_path):
     flags = ["--dataset", rings, *STEPS, "--output_dir"]
+    handler = signal.getsignal(signal.SIGINT)
 
     def on_step_begin(self, args, state, control, **kwargs):
         if state.global_step == 4:
@@ -129,7 +130,7 @@ def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(rings, run_script, mon
     with monkeypatch.context() as patch, pytest.raises(SystemExit, match="--resume_from_checkpoint .*checkpoint-5"):
         patch.setattr(loop.MetricsFile, "on_step_begin", on_step_begin)
         run_script(run_mae, *flags, tmp_path / "stopped")
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is handler
     run_script(run_mae, *flags, tmp_path / "stopped", "--resume_from_checkpoint", tmp_path / "stopped/checkpoint-5")
     run_script(run_mae, *flags, tmp_path / "unbroken")
     assert_same_weights(tmp_path / "unbroken", tmp_path / "stopped")
