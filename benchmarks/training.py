@@ -77,12 +77,8 @@ def main() -> None:
             results.setdefault(name, []).append(read(folder))
             if arguments.sr_pairs is not None and name == "sr_deeplense":
                 evaluation = evaluate_checkpoint(folder, str(arguments.sr_pairs), "all", in_full=False)
-                rows = evaluation.results["rows"]
-                # There are no other official pairs to fit a filter to than those that it would be measured on.
-                # benchmarks.official_samples has the row of one that is fitted to simulated pairs.
-                results[name][-1]["on_official_pairs"] = [
-                    row for row in rows if not row["name"].startswith("Least-squares")
-                ]
+                # The filter among them is fitted to the pairs that the network was trained on.
+                results[name][-1]["on_official_pairs"] = evaluation.results["rows"]
     print(f"Wrote {write_results('training', results)}")
 
 
