@@ -25,10 +25,10 @@ from lens_transformers.hub.files import write_text_atomically
 HERE = Path(__file__).parent
 RECIPES = HERE / "recipes"
 # How the time for training is shared out among the kinds of runs, in parts.
-SHARES = {"pretrain": 45, "classify": 42, "classify_few": 12, "sr_deeplense": 35, "sr_physical": 50}
+SHARES = {"pretrain": 35, "classify": 48, "classify_few": 12, "sr_deeplense": 35, "sr_physical": 50}
 HONEST_SHARES = {"pretrain_honest": 60, "classify_honest": 55}
 # The part of the budget that is spent on training; the rest pays for starting, simulating and evaluating.
-TRAINING_FRACTION, HONEST_TRAINING_FRACTION = 0.5, 0.8
+TRAINING_FRACTION, HONEST_TRAINING_FRACTION = 0.48, 0.8
 FEW_LABELS = 120
 FULL_BUDGET, HONEST_BUDGET = 10, 60
 HONEST_SEEDS = (0, 1, 2)
