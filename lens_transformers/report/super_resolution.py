@@ -7,7 +7,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..data.simulated import Simulated
-from ..evaluation import SuperResolutionMetric, bicubic_upsample, noise_floor_rows, upsampling_rows
+from ..evaluation import (
+    SuperResolutionMetric,
+    bicubic_upsample,
+    noise_floor_rows,
+    radial_power_spectrum,
+    upsampling_rows,
+)
 from ..pipelines import LensSuperResolution
 from ..simulation import simulate
 from ..visualization import plot_residual_power, plot_super_resolution
@@ -65,9 +71,14 @@ def evaluate_super_resolution(
 
     figures = evaluation.figures
     figures["super_resolution"] = panels(np.arange(min(_NUM_SHOWN, len(low))))
-    figures["residual_power"] = plot_residual_power(
-        {"network": sharp, "bicubic": bicubic}, target, pixel_scale=evaluation.pixel_scale
-    )
+    upsampled = {"network": sharp, "bicubic": bicubic}
+    figures["residual_power"] = plot_residual_power(upsampled, target, pixel_scale=evaluation.pixel_scale)
+    frequency, power = radial_power_spectrum(target)
+    evaluation.results["residual_power"] = {
+        "cycles_per_pixel": frequency.tolist(),
+        "target": power.tolist(),
+        **{name: radial_power_spectrum(images - target)[1].tolist() for name, images in upsampled.items()},
+    }
     if not in_full:
         return
     figures |= parameter_figures(test, evaluation.scores, evaluation.score_name)

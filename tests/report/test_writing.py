@@ -118,6 +118,9 @@ def test_nothing_is_fitted_to_images_that_it_is_measured_on(sources, tmp_path):
     unknown = evaluate_checkpoint(make_checkpoint(tmp_path / "unknown", "super_resolution"), source, "all")
     names = [row["name"] for row in unknown.results["rows"]]
     assert "Bicubic" in names and not [name for name in names if name.startswith("Least-squares")]
+    assert len(unknown.results["residual_power"]["network"]) == len(
+        unknown.results["residual_power"]["cycles_per_pixel"]
+    )
     trained = make_checkpoint(tmp_path / "trained", "super_resolution", source=source)
     assert "Least-squares filter 9×9" in [
         row["name"] for row in evaluate_checkpoint(trained, source, "all").results["rows"]
