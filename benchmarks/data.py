@@ -29,6 +29,7 @@ from lens_transformers.data import LABEL_NAMES, LensDataCollator, lens_features,
 from lens_transformers.data.schema import ROWS_PER_CHUNK, dataset_from_chunks
 
 from .results import write_results
+from .timing import time_in_turns
 
 
 SIZES = (64, 150)
@@ -77,14 +78,10 @@ def time_batches(folder: Path, num_images: int, size: int) -> dict[str, float]:
             DataLoader(transformed(folder / "pictures", False), BATCH_SIZE, shuffle=True, collate_fn=stack)
         ),
     }
-    seconds = dict.fromkeys(ways, math.inf)
-    for _ in range(ROUNDS):
-        for name, way in ways.items():
-            start = time.process_time()
-            if way() != num_images:
-                raise RuntimeError(f"{name} lost images.")
-            seconds[name] = min(seconds[name], time.process_time() - start)
-    row = {name: num_images / spent for name, spent in seconds.items()}
+    for name, way in ways.items():
+        if way() != num_images:
+            raise RuntimeError(f"{name} lost images.")
+    row = {name: num_images / min(seconds) for name, seconds in time_in_turns(ways, ROUNDS, warm_up=False).items()}
     others = [name for name in ways if name.startswith("vit")]
     return row | {f"ours_over_{name}": row["ours"] / row[name] for name in others}
 

@@ -8,8 +8,6 @@ again and again, so it is timed for a few resamples or images, and its time is m
 """
 
 import argparse
-import time
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -21,7 +19,7 @@ from lens_transformers.evaluation import ClassificationMetric, SuperResolutionMe
 from lens_transformers.evaluation.bootstrap import NUM_RESAMPLES
 
 from .results import write_results
-from .timing import compare
+from .timing import compare, time_in_turns
 
 
 SIDE = 150
@@ -68,7 +66,7 @@ def time_classification(num_images: int, rounds: int, num_timed: int = 20) -> di
             if number == 0:
                 values["scikit_learn"] = areas
 
-    seconds = {"ours": timed(ours, rounds), "scikit_learn": timed(scikit_learn, rounds)}
+    seconds = time_in_turns({"ours": ours, "scikit_learn": scikit_learn}, rounds, warm_up=False)
     seconds["scikit_learn"] = [spent * (1 + NUM_RESAMPLES) / num_timed for spent in seconds["scikit_learn"]]
     differences = [abs(values["ours"][name] - area) for name, area in values["scikit_learn"].items()]
     return {
@@ -99,7 +97,8 @@ def time_super_resolution(num_images: int, rounds: int) -> dict:
         }
 
     # Ours takes long enough to be timed but once.
-    seconds = {"ours": timed(ours, 1) * rounds, "scikit_image": timed(scikit_image, rounds)}
+    seconds = time_in_turns({"scikit_image": scikit_image}, rounds, warm_up=False)
+    seconds = {"ours": time_in_turns({"ours": ours}, 1, warm_up=False)["ours"] * rounds, **seconds}
     seconds["scikit_image"] = [spent * num_images / BATCH_SIZE for spent in seconds["scikit_image"]]
     differences = [abs(values["ours"][name] - value) for name, value in values["scikit_image"].items()]
     return {
@@ -107,16 +106,6 @@ def time_super_resolution(num_images: int, rounds: int) -> dict:
         "num_images": num_images,
         **compare(seconds, num_images, must=5, goal=20),
     }
-
-
-def timed(way: Callable[[], None], rounds: int) -> list[float]:
-    """Seconds of processor time of every round."""
-    seconds = []
-    for _ in range(rounds):
-        start = time.process_time()
-        way()
-        seconds.append(time.process_time() - start)
-    return seconds
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from lens_transformers.simulation import PRESETS, LensSimulationConfig, get_pres
 from lens_transformers.simulation.scenes import Scene, draw_scene, lens_light_prefixes, source_prefixes
 
 from .results import write_results
+from .timing import time_in_turns
 
 
 ROUNDS = 3
@@ -59,15 +60,7 @@ def time_preset(config: LensSimulationConfig, num_images: int, compile: bool, wi
         scenes = [draw_scene(config, 0, index) for index in range(num_images)]
         rng = np.random.default_rng(0)
         ways["lenstronomy"] = lambda: [theirs(config, scene, rng) for scene in scenes]
-    seconds = dict.fromkeys(ways, math.inf)
-    for way in ways.values():
-        way()
-    for _ in range(ROUNDS):
-        for name, way in ways.items():
-            start = time.process_time()
-            way()
-            seconds[name] = min(seconds[name], time.process_time() - start)
-    row = {name: num_images / spent for name, spent in seconds.items()}
+    row = {name: num_images / min(seconds) for name, seconds in time_in_turns(ways, ROUNDS).items()}
     if compile:
         ours, compiled = (simulate(noise_free(config), 12, compile=way).image for way in (False, True))
         row["compiled_difference_over_peak"] = (compiled - ours).abs().max().item()

@@ -363,7 +363,7 @@ def full_precision_model(trainer: Trainer) -> Any:
 
 
 def predict(
-    trainer: Trainer, dataset: Dataset, collator: Callable, description: str
+    trainer: Trainer, dataset: Dataset, collator: Callable, description: str, **inputs: Any
 ) -> Iterator[tuple[dict[str, torch.Tensor], Any]]:
     """Run the trained model over a dataset in full precision, batch by batch, as whoever loads it will.
 
@@ -372,6 +372,7 @@ def predict(
         dataset: Images.
         collator: Makes batches of them, without augmentation.
         description: Words beside the progress bar.
+        **inputs: What the model is given beside each batch.
 
     Yields:
         Each batch and the model's outputs, on the CPU.
@@ -380,7 +381,7 @@ def predict(
     loader = DataLoader(dataset, trainer.args.eval_batch_size, collate_fn=collator)
     for batch in tqdm(loader, desc=description, unit="batch"):
         with torch.inference_mode():
-            outputs = model(**{name: value.to(model.device) for name, value in batch.items()})
+            outputs = model(**{name: value.to(model.device) for name, value in batch.items()}, **inputs)
         yield (
             batch,
             type(outputs)(**{name: value.cpu() for name, value in outputs.items() if isinstance(value, torch.Tensor)}),

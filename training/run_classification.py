@@ -41,9 +41,9 @@ from torch.utils.data import DataLoader
 from lens_transformers import LensMAEForClassification
 from lens_transformers.data import LABEL_NAMES, LensDataCollator
 from lens_transformers.data.schema import IMAGE_COLUMNS
+from lens_transformers.data.writing import written_whole
 from lens_transformers.evaluation import ClassificationMetric, average_over_symmetries, pca_logistic_rows
 from lens_transformers.evaluation.calibration import expected_calibration_error, fit_temperature
-from lens_transformers.hub.files import written_whole
 from lens_transformers.pipelines import resize_images
 from lens_transformers.visualization import plot_confusion, plot_roc, plot_training_curves
 

@@ -261,9 +261,9 @@ def measure(
     errors: dict[str, dict[str, np.ndarray]] = {name: {} for name in ("LensMAE", *FILLINGS)}
     shown: list[np.ndarray] = []
     for ratio in sorted({*MASK_RATIOS, trained_at}):
-        model.config.mask_ratio = ratio
         parts: dict[str, list[np.ndarray]] = {name: [] for name in errors}
-        for batch, outputs in predict(trainer, test, collator, f"Reconstructing, {ratio:g} hidden"):
+        words = f"Reconstructing, {ratio:g} hidden"
+        for batch, outputs in predict(trainer, test, collator, words, mask_ratio=ratio):
             images, masks, painted = in_flux(model, batch["pixel_values"], outputs, image_processor)
             filled = {"LensMAE": painted, **{name: fill(images, masks) for name, fill in FILLINGS.items()}}
             for name, pixels in filled.items():
@@ -272,7 +272,6 @@ def measure(
                 shown = [part[:NUM_FIGURE_ROWS] for part in (images, masks, painted)]
         for name, values in parts.items():
             errors[name][f"masked_mse_{ratio:g}"] = np.concatenate(values)
-    model.config.mask_ratio = trained_at
     return errors, shown
 
 

@@ -42,6 +42,7 @@ from lens_transformers.data import LensDataCollator
 from lens_transformers.data.fits import FITS_SUFFIXES
 from lens_transformers.data.fits_writing import write_super_resolved_fits
 from lens_transformers.data.folders import suffix_of
+from lens_transformers.data.writing import written_whole
 from lens_transformers.evaluation import (
     LeastSquaresDownsampler,
     SuperResolutionMetric,
@@ -50,7 +51,6 @@ from lens_transformers.evaluation import (
     upsampling_rows,
 )
 from lens_transformers.evaluation.super_resolution import unit_range
-from lens_transformers.hub.files import written_whole
 from lens_transformers.visualization import plot_super_resolution, plot_training_curves
 
 

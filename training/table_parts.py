@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from lens_transformers.hub.files import written_whole
+from lens_transformers.data.writing import written_whole
 
 
 # Rows that are read, and written to the table, at once: so many parts of one batch each.

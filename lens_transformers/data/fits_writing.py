@@ -1,6 +1,5 @@
 """Super-resolved images as FITS files, whose coordinates name the same places on the sky as before."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ from astropy.wcs import WCS, Sip
 
 from .fits import FitsLayout, find_image, opened_fits, wcs_of
 from .report import named
+from .writing import written_whole
 
 
 __all__ = ["divide_pixels", "write_super_resolved_fits"]
@@ -46,13 +46,9 @@ def write_super_resolved_fits(
             header = _header(str(original), layout or FitsLayout(), upscale)
         except ValueError as error:
             raise ValueError(f"{named(original)}: {error}") from error
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        pixels = np.asarray(image, dtype=np.float32)
+    pixels = np.asarray(image, dtype=np.float32)
+    with written_whole(path) as temporary:
         fits.PrimaryHDU(pixels[0] if len(pixels) == 1 else pixels, header).writeto(temporary, overwrite=True)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 

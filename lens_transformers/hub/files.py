@@ -1,11 +1,10 @@
-"""Reading JSON, and writing a file whole or not at all."""
+"""Reading JSON, and writing a text file whole or not at all."""
 
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from ..data.writing import written_whole
 
 
 def read_json(path: Path) -> Any:
@@ -18,17 +17,6 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}.") from error
-
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """Gives a temporary name in the same folder to write to, which is renamed when all is written, or removed."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_text_atomically(path: str | Path, text: str) -> Path:

@@ -121,9 +121,7 @@ def _load(checkpoint: str | Path, results: dict[str, Any], source: str | None, s
         return Images(test, _training_split(source, task), False, simulated)
     # Nothing is fitted to the images that it is measured on: what is fitted sees what the network was trained on.
     train = _training_split(own["source"], task, **_division(own)) if own.get("source") else None
-    if task == "classification" and train is not None:
-        test = resize_images(test, train.features["image"].shape[1:])
-    return Images(test, train, False, simulated)
+    return Images(_as_trained(test, train, task), train, False, simulated)
 
 
 def _division(data: dict[str, Any]) -> dict[str, Any]:
@@ -139,13 +137,18 @@ def _load_own(results: dict[str, Any]) -> Images:
         test = load_lensing_dataset(own["source"], split="test", task=task, **division)
         simulated = find_simulation(own["source"], "test")
     else:
-        # Images of another source, which a classifier sees in the size that it was trained on.
         test, simulated = load_lensing_dataset(own["split"], split="all", task=task), None
-        if task == "classification" and train is not None:
-            test = resize_images(test, train.features["image"].shape[1:])
+        test = _as_trained(test, train, task)
     own["split"] = own.get("split") or "test"
     own["num_test"] = min(own.get("num_test") or len(test), len(test))
     return Images(test.select(range(own["num_test"])), train, True, simulated)
+
+
+def _as_trained(test: Dataset, train: Dataset | None, task: Task) -> Dataset:
+    """Images of another source, which a classifier sees in the size that it was trained on."""
+    if task != "classification" or train is None:
+        return test
+    return resize_images(test, train.features["image"].shape[1:])
 
 
 def _results_of(checkpoint: str | Path) -> dict[str, Any]:

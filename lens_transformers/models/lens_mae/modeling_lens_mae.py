@@ -439,11 +439,9 @@ class LensMAEAttention(nn.Module):
     def forward(
         self,
         hidden_states: torch.Tensor,
-        key_value_states: torch.Tensor | None = None,
+        key_value_states: torch.Tensor,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        if key_value_states is None:
-            key_value_states = hidden_states
         input_shape, key_shape = hidden_states.shape[:-1], key_value_states.shape[:-1]
         query_states = self.q_proj(hidden_states).view(*input_shape, -1, self.head_dim).transpose(1, 2)
         key_states = self.k_proj(key_value_states).view(*key_shape, -1, self.head_dim).transpose(1, 2)
