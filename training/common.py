@@ -46,6 +46,8 @@ logger = logging.getLogger(__name__)
 PLANNED_FRACTION = 0.92
 # Share of the training images that a checkpoint is chosen by where there are no validation images.
 HELD_OUT_FRACTION = 0.1
+# Training images that constants are measured on.
+NUM_MEASURED = 2000
 # Steps of a trial that pay for memory and kernels, and do not count; and the fewest that do.
 WARM_UP_STEPS, FEWEST_TIMED_STEPS = 2, 8
 
@@ -257,7 +259,10 @@ def make_model(model_class: type[PreTrainedModel], arguments: ModelArguments, co
     model, loading = loaded
     # Only a head that the checkpoint does not have may be drawn.
     drawn = [
-        name for name in loading["missing_keys"] if kind == kinds[0] or name.startswith(f"{model.base_model_prefix}.")
+        name
+        for name in loading["missing_keys"]
+        if (kind == kinds[0] and not name.startswith("imprint_head."))
+        or name.startswith(f"{model.base_model_prefix}.")
     ]
     if unfitting := sorted([*drawn, *loading["unexpected_keys"]]):
         raise ValueError(
@@ -268,7 +273,7 @@ def make_model(model_class: type[PreTrainedModel], arguments: ModelArguments, co
 
 
 def make_image_processor(
-    arguments: EncoderArguments, train: Dataset | IterableDataset, num_samples: int = 2000, **settings: Any
+    arguments: EncoderArguments, train: Dataset | IterableDataset, num_samples: int = NUM_MEASURED, **settings: Any
 ) -> LensMAEImageProcessor:
     """The checkpoint's image processor, or one of these settings whose constants are measured on training images.
 
@@ -293,11 +298,13 @@ def make_image_processor(
     return LensMAEImageProcessor.measured_on(images, **settings)
 
 
-def first_images(train: Dataset | IterableDataset, count: int) -> np.ndarray:
+def first_images(
+    train: Dataset | IterableDataset, num_samples: int = NUM_MEASURED, column: str = "image"
+) -> np.ndarray:
     """At most so many images `(images, bands, height, width)` of a dataset or a stream."""
     if isinstance(train, IterableDataset):
-        return np.stack([row["image"] for row in train.take(count)])
-    return train.select(range(min(count, len(train))))["image"][:]
+        return np.stack([row[column] for row in train.take(num_samples)])
+    return train.select(range(min(num_samples, len(train))))[column][:]
 
 
 def limit_steps(trainer: Trainer) -> None:

@@ -3,10 +3,12 @@
     python training/run_mae.py --dataset lenses --output_dir runs/pretrain --max_steps 2000
     accelerate launch training/run_mae.py training/recipes/lens_default/pretrain.yaml --dataset lenses ...
     python training/run_mae.py --dataset simulate:lens_default --streaming True --max_steps 20000 --output_dir ...
+    python training/run_mae.py --dataset "simulate:lens_default?imprint=1" --output_dir runs/pretrain ...
     python training/run_mae.py ... --train_classes no_sub --mask_ratio_start 0.5 --figure_epochs 10
 
 Leaves a Hub-ready folder whose `results.json` has the error on hidden pixels beside that of two fillings that need no
-training; and, trained on some classes alone, how well each of them tells the other classes by that error.
+training; and, trained on some classes alone, how well each of them tells the other classes by that error. Where images
+come with the imprint of their substructure, as simulated ones can, every visible token learns to predict that as well.
 """
 
 import math
@@ -88,6 +90,13 @@ class PretrainingArguments(LensTrainingArguments):
             "Default: that of the configuration; of a new one, all of them by the decoder of ViT-MAE."
         },
     )
+    imprint_loss_weight: float | None = field(
+        default=None,
+        metadata={
+            "help": "What the loss of the imprint of substructure counts, where images come with one. Default: 1; "
+            "images that come without count nothing."
+        },
+    )
     figure_epochs: int = field(
         default=0,
         metadata={"help": "Draw reconstructions of the same test images every so many epochs; 0 is at the end alone."},
@@ -113,8 +122,10 @@ def main() -> None:
     measured = {"num_samples": NUM_MEASURED_OF_STREAM} if data_arguments.streaming else {}
     image_processor = make_image_processor(model_arguments, train, **measured)
     ratios = {"mask_ratio": arguments.mask_ratio, "prediction_ratio": arguments.prediction_ratio}
-    masking = {name: ratio for name, ratio in ratios.items() if ratio is not None}
-    config = make_config(model_arguments, num_channels=train.features["image"].shape[0], **masking)
+    settings = {name: ratio for name, ratio in ratios.items() if ratio is not None}
+    if "imprint" in train.features:
+        settings |= settings_of_imprint(image_processor, first_images(train, column="imprint", **measured), arguments)
+    config = make_config(model_arguments, num_channels=train.features["image"].shape[0], **settings)
     first = image_processor(first_images(train, 1), return_tensors="pt").pixel_values
     check_blocks(config, first.shape[2:])
     model = make_model(LensMAEForPreTraining, model_arguments, config)
@@ -230,6 +241,23 @@ def keep_classes(train: Any, names: Sequence[str]) -> Any:
 
 def _is_of_class(kept: Sequence[int], row: Mapping[str, Any]) -> bool:
     return int(row["label"]) in kept
+
+
+def settings_of_imprint(
+    image_processor: LensMAEImageProcessor, imprints: np.ndarray, arguments: PretrainingArguments
+) -> dict[str, float]:
+    """What the configuration says of the imprint of substructure, which is measured on `imprints`.
+
+    Raises:
+        ValueError: If there is nothing in them, or the image processor would scale each of them by itself.
+    """
+    if image_processor.normalization == "min_max":
+        raise ValueError("An imprint cannot be scaled as its image by normalization min_max: take arcsinh.")
+    deviation = image_processor(imprints, return_tensors="pt").pixel_values.std().item()
+    if deviation == 0:
+        raise ValueError(f"In the first {len(imprints)} images substructure leaves no imprint: leave that column out.")
+    weight = 1.0 if arguments.imprint_loss_weight is None else arguments.imprint_loss_weight
+    return {"imprint_loss_weight": weight, "imprint_std": deviation}
 
 
 def check_blocks(config: LensMAEConfig, size: Sequence[int]) -> None:

@@ -74,6 +74,10 @@ class SimulationArguments:
         default=None,
         metadata={"help": f"See the preset's scenes through one of {', '.join(INSTRUMENTS)}, with its noise."},
     )
+    imprint: bool = field(
+        default=False,
+        metadata={"help": "Add a column of what the substructure changes in the image without its noise."},
+    )
     num_workers: int = field(default=2, metadata={"help": "Processes, of one thread each."})
     device: str = field(default="cpu", metadata={"help": "cpu, or cuda to simulate on a GPU in this process."})
     compile: bool = field(default=False, metadata={"help": "Compile the inner loops; needs a C++ compiler."})
@@ -97,6 +101,8 @@ def main() -> None:
     output_dir = Path(arguments.output_dir).absolute()
     try:
         config = configure(arguments)
+        if arguments.imprint and (config.substructure is None or config.super_resolution is not None):
+            raise ValueError(f"--imprint: {config.name} has no substructure in single images, so none leaves any.")
         splits = split_ranges(arguments)
         check_numbers(arguments)
         job, num_jobs = job_of(arguments)
@@ -247,7 +253,7 @@ def write_shards(
 ) -> None:
     paths = {shard: folder / "data" / shard.file_name for shard in shards}
     todo = [shard for shard in shards if not paths[shard].exists()]
-    options = {"device": device_of(arguments), "compile": arguments.compile}
+    options = {"device": device_of(arguments), "compile": arguments.compile, "imprint": arguments.imprint}
     tasks = [(str(paths[shard]), config, arguments.seed, shard, options) for shard in todo]
     num_workers = 1 if options["device"] != "cpu" else min(arguments.num_workers, len(tasks))
     total, done = (sum(shard.num_images for shard in some) for some in (shards, set(shards) - set(todo)))
@@ -336,7 +342,7 @@ def describe(
     config: LensSimulationConfig, splits: dict[str, range], arguments: SimulationArguments
 ) -> dict[str, object]:
     packages = ("caustics", "datasets", "numpy", "torch")
-    return {
+    description = {
         "preset": arguments.preset,
         "seed": arguments.seed,
         "splits": {
@@ -346,6 +352,8 @@ def describe(
         "files": {path: digest(path) for path in config.files},
         "config": config.to_dict(),
     }
+    # Said where there is one, so that folders written without stay what they are.
+    return description | ({"imprint": True} if arguments.imprint else {})
 
 
 def digest(path: str) -> str:

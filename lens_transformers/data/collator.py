@@ -31,7 +31,7 @@ class LensDataCollator:
         image_processor: Called as `image_processor(images=..., return_tensors="pt")` on a batch of images
             `(batch, bands, height, width)`; its `pixel_values` go to the model.
         task: `"classification"` gives int64 class ids as labels, `"super_resolution"` the target images in float32 and
-            in their own flux unit, `"pretraining"` none.
+            in their own flux unit, `"pretraining"` what the image processor makes of the `imprint` that rows may have.
         augmentation: What to change at random in each row, the same for an image and its target: a `LensAugmentation`,
             or the name of one for `get_augmentation`.
         seed: Draws other changes.
@@ -73,7 +73,11 @@ class LensDataCollator:
             ValueError: If a row lacks a column that the task needs.
         """
         images = _stacked(rows, "image")
-        targets = _stacked(rows, "target") if self.task == "super_resolution" else None
+        targets = None
+        if self.task == "super_resolution":
+            targets = _stacked(rows, "target")
+        elif self.task == "pretraining" and "imprint" in rows[0]:
+            targets = _stacked(rows, "imprint")
         if self.augmentation != AUGMENTATIONS["none"]:
             keys = sample_keys(images.numpy(), self.seed, int(self._epoch))
             images, targets = self.augmentation(images, targets, keys=keys)
@@ -82,6 +86,8 @@ class LensDataCollator:
         if self.task == "classification":
             batch["labels"] = torch.tensor([int(_value(row, "label")) for row in rows], dtype=torch.int64)
         elif targets is not None:
+            if self.task == "pretraining":
+                targets = self.image_processor(images=targets, return_tensors="pt")["pixel_values"]
             batch["labels"] = targets.contiguous()
         return batch
 

@@ -21,7 +21,7 @@ __all__ = [
 LABEL_NAMES = ("no_sub", "cdm", "axion")
 
 # Columns that hold arrays (bands, height, width).
-IMAGE_COLUMNS = ("image", "target", "noise_map", "psf")
+IMAGE_COLUMNS = ("image", "target", "imprint", "noise_map", "psf")
 
 # Arrow counts the pixels of one chunk in 32 bits; a thousand rows stay far below that limit at any image size in use.
 ROWS_PER_CHUNK = 1000
@@ -42,6 +42,7 @@ def lens_features(
     image_shape: Sequence[int],
     *,
     target_shape: Sequence[int] | None = None,
+    imprint_shape: Sequence[int] | None = None,
     noise_map_shape: Sequence[int] | None = None,
     psf_shape: Sequence[int] | None = None,
     label: bool = True,
@@ -53,19 +54,25 @@ def lens_features(
         image_shape: `(bands, height, width)` of `image`, a float32 column of surface brightness as its source has it.
         target_shape: `(bands, height, width)` of `target`, the high-resolution image of a super-resolution pair, or
             `None` where there is none.
+        imprint_shape: Shape of `imprint`, what substructure changes in the image without its noise, or `None`.
         noise_map_shape: Shape of `noise_map`, the standard deviation of every pixel of the image, or `None`.
         psf_shape: Shape of `psf`, the point spread function of every band, or `None`.
         label: Whether there is a `label` column, a class of `LABEL_NAMES`.
         parameters: Further scalar columns, each name (with its unit, as in `einstein_radius_arcsec`) with its dtype.
 
     Returns:
-        The features, in the order `image`, `target`, `noise_map`, `psf`, `label`, parameters.
+        The features, in the order `image`, `target`, `imprint`, `noise_map`, `psf`, `label`, parameters.
 
     Raises:
         ValueError: If a shape does not have three axes.
     """
     features: dict[str, Array3D | ClassLabel | Value] = {"image": _image_feature("image_shape", image_shape)}
-    others = {"target": target_shape, "noise_map": noise_map_shape, "psf": psf_shape}
+    others = {
+        "target": target_shape,
+        "imprint": imprint_shape,
+        "noise_map": noise_map_shape,
+        "psf": psf_shape,
+    }
     for name, shape in others.items():
         if shape is not None:
             features[name] = _image_feature(f"{name}_shape", shape)

@@ -45,6 +45,7 @@ def simulate_dataset(
     compile: bool = False,
     progress: bool = False,
     streaming: bool = False,
+    imprint: bool = False,
 ) -> Dataset | IterableDataset:
     """Simulates lenses into a dataset of the house's schema, with one column per physical parameter.
 
@@ -63,16 +64,17 @@ def simulate_dataset(
         streaming: Whether to simulate while the dataset is read, so that memory does not grow with `num_images`.
             Loader workers and `split_dataset_by_node` share the rows, a thousand or more at a time, and a stream that
             goes on from its `state_dict` simulates nothing anew but the rows of 64 that it stood in.
+        imprint: Whether to add a column `imprint`: what the substructure changes in the image without its noise.
 
     Returns:
         The dataset in numpy format; an `IterableDataset` if `streaming`.
 
     Raises:
-        ValueError: If `num_images` is less than one.
+        ValueError: If `num_images` is less than one, or there is no imprint in images of this configuration.
     """
     if num_images < 1:
         raise ValueError(f"num_images must be at least 1, got {num_images}.")
-    options = {"device": device, "batch_size": batch_size, "compile": compile}
+    options = {"device": device, "batch_size": batch_size, "compile": compile, "imprint": imprint}
     simulation = _Simulation(preset_or_config, seed, options)
     if streaming:
         features = _features(simulation, start)
@@ -97,8 +99,9 @@ def load_simulated(
 ) -> tuple[Dataset | IterableDataset, LoadReport]:
     """Simulates a split of a preset: `"simulate:lens_default"`, `"simulate:lens_default?num_train=50000&seed=1"`.
 
-    Settings after the `?` are `seed` (0) and the sizes `num_train` (12,000), `num_validation` (1,500) and `num_test`
-    (3,000). Splits are ranges of samples that never overlap, whatever their sizes, and have no sample of a folder that
+    Settings after the `?` are `seed` (0), the sizes `num_train` (12,000), `num_validation` (1,500) and `num_test`
+    (3,000), and `imprint` (0), of which 1 adds a column of what the substructure changes. Splits are ranges of samples
+    that never overlap, whatever their sizes, and have no sample of a folder that
     `training/simulate.py` wrote with the same seed. A stream of the train split has no end, unless `num_train` is set.
 
     Args:
@@ -115,23 +118,25 @@ def load_simulated(
         OSError: If the cache cannot be written.
         ValueError: If the preset or a setting is not known, or the preset lacks what the task needs.
     """
-    config, seed, sizes = _parse(source)
+    config, seed, sizes, imprint = _parse(source)
     if streaming and "train" not in sizes:
         sizes["train"] = _SAMPLES_PER_SPLIT
     sizes = SPLIT_SIZES | sizes
     splits = list(sizes) if split == "all" else [split]
-    features = _features(_Simulation(config, seed), _FIRST_SAMPLE[splits[0]])
+    simulation = _Simulation(config, seed, {"imprint": imprint})
+    features = _features(simulation, _FIRST_SAMPLE[splits[0]])
     needed = {"classification": "label", "super_resolution": "target", "pretraining": "image"}[task]
     if needed not in features:
         raise ValueError(f"{source}: task {task} needs {needed!r}, which this preset does not make.")
     report = LoadReport(f"{source}: lenses to simulate, split {split}, seed {seed}.", num_rows=None)
     if streaming:
         streams = [
-            simulate_dataset(config, sizes[name], seed, start=_FIRST_SAMPLE[name], streaming=True) for name in splits
+            simulate_dataset(config, sizes[name], seed, start=_FIRST_SAMPLE[name], streaming=True, imprint=imprint)
+            for name in splits
         ]
         # A concatenation of one would still take seconds to be shared out.
         return concatenate_datasets(streams) if len(streams) > 1 else streams[0], report
-    parts = [_cached(config, sizes[name], seed, _FIRST_SAMPLE[name], features, num_workers) for name in splits]
+    parts = [_cached(simulation, sizes[name], _FIRST_SAMPLE[name], features, num_workers) for name in splits]
     dataset = concatenate_datasets(parts).with_format("numpy")
     report.num_rows = len(dataset)
     return dataset, report
@@ -165,7 +170,7 @@ def find_simulation(source: str, split: str) -> Simulated | None:
         ValueError: If a preset or setting of a name, or a field of a configuration, is not known.
     """
     if source.startswith("simulate:"):
-        config, seed, _ = _parse(source)
+        config, seed, *_ = _parse(source)
         return Simulated(config, seed, _FIRST_SAMPLE.get(split))
     path = Path(source) / "simulation.yaml"
     if not path.is_file():
@@ -175,22 +180,24 @@ def find_simulation(source: str, split: str) -> Simulated | None:
     return Simulated(LensSimulationConfig.from_dict(record["config"]), record["seed"], first_sample)
 
 
-def _parse(source: str) -> tuple[LensSimulationConfig, int, dict[str, int]]:
-    """The configuration, seed and sizes of splits that a source names."""
+def _parse(source: str) -> tuple[LensSimulationConfig, int, dict[str, int], bool]:
+    """The configuration, seed, sizes of splits, and whether to have imprints, that a source names."""
     preset, _, query = source.removeprefix("simulate:").partition("?")
-    known = ("seed", *(f"num_{split}" for split in SPLIT_SIZES))
+    limits = {"seed": (0, 2**64), "imprint": (0, 2)}
+    limits |= {f"num_{split}": (1, _SAMPLES_PER_SPLIT) for split in SPLIT_SIZES}
     settings: dict[str, int] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
-        smallest, limit = (0, 2**64) if name == "seed" else (1, _SAMPLES_PER_SPLIT)
-        if name not in known:
-            raise ValueError(f"{source}: {name!r} is no setting; there are {', '.join(known)}.")
+        if name not in limits:
+            raise ValueError(f"{source}: {name!r} is no setting; there are {', '.join(limits)}.")
+        smallest, limit = limits[name]
         if not value.isdecimal() or not smallest <= int(value) < limit:
             raise ValueError(
                 f"{source}: {name} must be a whole number of at least {smallest} and below {limit}, got {value!r}."
             )
         settings[name] = int(value)
-    seed = settings.pop("seed", 0)
-    return get_preset(preset), seed, {name.removeprefix("num_"): size for name, size in settings.items()}
+    seed, imprint = settings.pop("seed", 0), bool(settings.pop("imprint", 0))
+    sizes = {name.removeprefix("num_"): size for name, size in settings.items()}
+    return get_preset(preset), seed, sizes, imprint
 
 
 @dataclass(frozen=True)
@@ -212,14 +219,14 @@ class _Simulation:
 
 
 def _cached(
-    config: LensSimulationConfig, num_images: int, seed: int, start: int, features: Features, num_workers: int | None
+    simulation: _Simulation, num_images: int, start: int, features: Features, num_workers: int | None
 ) -> Dataset:
     ranges = list(_ranges(start, num_images, ROWS_PER_CHUNK))
     try:
         return Dataset.from_generator(
             _rows,
             features=features,
-            gen_kwargs={"ranges": ranges, "simulation": _Simulation(config, seed)},
+            gen_kwargs={"ranges": ranges, "simulation": simulation},
             num_proc=min(num_workers or num_cores(), len(ranges)),
         )
     except OSError as error:
@@ -245,7 +252,8 @@ def _ranges(start: int, num_images: int, rows: int) -> Iterator[tuple[int, int]]
 
 
 def _columns(lenses: SimulatedLenses) -> dict[str, np.ndarray]:
-    tensors = {"image": lenses.image, "target": lenses.target, "label": lenses.label, **lenses.parameters}
+    tensors = {"image": lenses.image, "target": lenses.target, "imprint": lenses.imprint, "label": lenses.label}
+    tensors |= lenses.parameters
     return {name: tensor.cpu().numpy() for name, tensor in tensors.items() if tensor is not None}
 
 
@@ -258,6 +266,7 @@ def _features_of(columns: dict[str, np.ndarray]) -> Features:
     return lens_features(
         columns["image"].shape[1:],
         target_shape=columns["target"].shape[1:] if "target" in columns else None,
+        imprint_shape=columns["imprint"].shape[1:] if "imprint" in columns else None,
         label="label" in columns,
         parameters=parameters,
     )

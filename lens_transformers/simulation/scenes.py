@@ -17,7 +17,7 @@ from .lenses import tnfw_enclosed_area
 from .light import sersic_flux
 
 
-__all__ = ["Scene", "draw_normals", "draw_scene", "lens_light_prefixes", "source_prefixes"]
+__all__ = ["Scene", "draw_normals", "draw_scene", "lens_light_prefixes", "source_prefixes", "without_substructure"]
 
 NO_SUB, CDM, AXION = range(3)
 
@@ -99,6 +99,16 @@ def draw_scene(config: LensSimulationConfig, seed: int, index: int) -> Scene:
         drawn, points, halos = _draw_substructure(config, config.substructure, label, parameters, rng)
         parameters |= drawn
     return Scene(label, parameters, points, halos)
+
+
+def without_substructure(scene: Scene) -> Scene:
+    """The same scene with a smooth lens, as heavy as the lens and what substructure it is compensated for are."""
+    parameters = {
+        **scene.parameters,
+        **_ABSENT,
+        "main_lens_einstein_radius_arcsec": scene.parameters["einstein_radius_arcsec"],
+    }
+    return Scene(NO_SUB, parameters, _NO_POINTS, _NO_HALOS)
 
 
 def draw_normals(seed: int, index: int, out: np.ndarray) -> None:

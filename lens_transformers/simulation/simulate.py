@@ -17,7 +17,7 @@ from .light import load_source_images
 from .optics import Optics, observe
 from .presets import get_preset
 from .rendering import compiled, render
-from .scenes import Scene, draw_normals, draw_scene
+from .scenes import NO_SUB, Scene, draw_normals, draw_scene, without_substructure
 
 
 __all__ = ["SimulatedLenses", "simulate"]
@@ -39,6 +39,8 @@ class SimulatedLenses:
         label: `(images,)` int64: 0 no_sub, 1 cdm, 2 axion; `None` where there are no classes.
         parameters: `(images,)` tensors by name, each name with its unit; NaN where a class has no such thing.
         noise_free: `target` of a pair, otherwise `image`, as it would be without noise, on the same scale.
+        imprint: What the substructure changes in `noise_free`: that less the image of the same scene with a smooth
+            lens as heavy as `einstein_radius_arcsec` says, on the same scale; `None` unless asked for.
     """
 
     image: torch.Tensor
@@ -46,6 +48,7 @@ class SimulatedLenses:
     label: torch.Tensor | None
     parameters: dict[str, torch.Tensor]
     noise_free: torch.Tensor
+    imprint: torch.Tensor | None = None
 
 
 def simulate(
@@ -58,6 +61,7 @@ def simulate(
     batch_size: int | None = None,
     compile: bool = False,
     progress: bool = False,
+    imprint: bool = False,
 ) -> SimulatedLenses:
     """Simulates samples `start` to `start + num_images` of a configuration and seed.
 
@@ -75,6 +79,7 @@ def simulate(
         compile: Whether to compile the inner loops with `torch.compile`, which needs a C++ compiler and half a minute
             once a process, and changes values by their rounding: of noisy pixels one in ten thousand by a photon.
         progress: Whether to show a progress bar.
+        imprint: Whether to simulate the imprint of the substructure as well, which takes two thirds longer.
 
     Returns:
         The images, labels and parameters.
@@ -91,6 +96,8 @@ def simulate(
     if batch_size is None:
         batch_size = _default_batch_size(config, device)
     _check_range("batch_size", batch_size, 1)
+    if imprint and (config.substructure is None or config.super_resolution is not None):
+        raise ValueError(f"{config.name} has no imprint: that takes single images with classes of substructure.")
 
     _keep_freed_memory()
     telescope = _Telescope(config, device)
@@ -103,7 +110,7 @@ def simulate(
     ):
         for first in range(start, start + num_images, batch_size):
             count = min(batch_size, start + num_images - first)
-            batch_scenes, batch_images = _simulate_batch(config, telescope, seed, first, count, compile)
+            batch_scenes, batch_images = _simulate_batch(config, telescope, seed, first, count, compile, imprint)
             for name, part in batch_images.items():
                 if name not in images:
                     images[name] = part.new_empty(num_images, *part.shape[1:])
@@ -120,6 +127,7 @@ def simulate(
             for name in scenes[0].parameters
         },
         noise_free=images["noise_free"],
+        imprint=images.get("imprint"),
     )
 
 
@@ -147,27 +155,43 @@ class _Telescope:
             loaded = load_source_images(images.path, config.bands, images.subtract_corner)
             self.source_images = torch.from_numpy(loaded).to(device)
 
+    def render(self, config: LensSimulationConfig, scenes: list[Scene], compile: bool) -> torch.Tensor:
+        """Surface brightness in rows of images times bands."""
+        rendered = render(
+            config, scenes, self.x, self.y, axis=self.axis, source_images=self.source_images, compile=compile
+        )
+        return rendered.flatten(0, 1)
+
 
 def _simulate_batch(
-    config: LensSimulationConfig, telescope: _Telescope, seed: int, first: int, count: int, compile: bool
+    config: LensSimulationConfig,
+    telescope: _Telescope,
+    seed: int,
+    first: int,
+    count: int,
+    compile: bool,
+    imprint: bool,
 ) -> tuple[list[Scene], dict[str, torch.Tensor]]:
     """Scenes, and `image`, `noise_free` and, of pairs, `target`, each `(batch, bands, height, width)`."""
     scenes = [draw_scene(config, seed, first + row) for row in range(count)]
-    surface = render(
-        config,
-        scenes,
-        telescope.x,
-        telescope.y,
-        axis=telescope.axis,
-        source_images=telescope.source_images,
-        compile=compile,
-    ).flatten(0, 1)
+    surface = telescope.render(config, scenes, compile)
     expected = observe(surface, telescope.optics)
+    smooth = None
+    if imprint:
+        smooth = expected.clone()
+        changed = [row for row, scene in enumerate(scenes) if scene.label != NO_SUB]
+        if changed:
+            twins = telescope.render(config, [without_substructure(scenes[row]) for row in changed], compile)
+            rows = smooth.unflatten(0, (count, config.bands))
+            rows[changed] = observe(twins, telescope.optics).unflatten(0, (len(changed), config.bands))
     pair = config.super_resolution
     noise = _Noise(config, scenes, seed, first, compile)
     if config.detector is not None:
-        pixels = noise.detected(expected * config.instrument.pixel_scale_arcsec**2, config.detector)
+        area = config.instrument.pixel_scale_arcsec**2
+        pixels = noise.detected(expected * area, config.detector)
         image, noise_free = (_images(rows, config.bands, telescope.num_pixels) for rows in pixels)
+        if smooth is not None:
+            smooth = noise.detected(smooth * area, replace(config.detector, noise="none"))[1]
     else:
         peak = expected.unflatten(0, (count, config.bands)).amax(dim=(1, 2)).repeat_interleave(config.bands)[:, None]
         expected = expected / peak
@@ -177,10 +201,18 @@ def _simulate_batch(
             image = _images(low, config.bands, telescope.num_pixels // pair.upscale)
             return scenes, {"image": image, "target": noise_free, "noise_free": noise_free}
         image = _images(noise.exposed(expected), config.bands, telescope.num_pixels)
-    image, noise_free = compiled(_scaled, compile)(config, image, noise_free)
+        if smooth is not None:
+            smooth = smooth / peak
+    images = {"image": image, "noise_free": noise_free}
+    if smooth is not None:
+        images["smooth"] = _images(smooth, config.bands, telescope.num_pixels)
+    images = compiled(_scaled, compile)(config, **images)
+    if smooth is not None:
+        images["imprint"] = images["noise_free"] - images.pop("smooth")
     if pair is not None:
-        return scenes, {"image": _shrink(image, pair), "target": image, "noise_free": noise_free}
-    return scenes, {"image": image, "noise_free": noise_free}
+        image = images["image"]
+        images |= {"image": _shrink(image, pair), "target": image}
+    return scenes, images
 
 
 class _Noise:
@@ -227,20 +259,20 @@ def _images(rows: torch.Tensor, bands: int, num_pixels: int) -> torch.Tensor:
     return crop(rows, num_pixels).unflatten(0, (-1, bands))
 
 
-def _scaled(
-    config: LensSimulationConfig, image: torch.Tensor, noise_free: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _scaled(config: LensSimulationConfig, image: torch.Tensor, **expected: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The image, and what is expected without its noise, on the scale of the configuration."""
     axes = (1, 2, 3)
+    images = {"image": image, **expected}
     if config.scaling == "min_max":
         low, high = image.amin(dim=axes, keepdim=True), image.amax(dim=axes, keepdim=True)
-        return (image - low) / (high - low), (noise_free - low) / (high - low)
+        return {name: (part - low) / (high - low) for name, part in images.items()}
     if config.scaling == "clipped_max":
         high = image.amax(dim=axes, keepdim=True)
-        return image.clamp(min=0) / high, noise_free / high
+        return {name: part / high for name, part in {**images, "image": image.clamp(min=0)}.items()}
     if config.scaling == "peak" and config.detector is not None:
-        peak = noise_free.amax(dim=axes, keepdim=True)
-        return image / peak, noise_free / peak
-    return image, noise_free
+        peak = expected["noise_free"].amax(dim=axes, keepdim=True)
+        return {name: part / peak for name, part in images.items()}
+    return images
 
 
 def _shrink(image: torch.Tensor, pair: SuperResolution) -> torch.Tensor:

@@ -48,6 +48,13 @@ def test_pretraining_gives_pixel_values_alone():
     assert set(LensDataCollator(_processor, "pretraining")(_rows(_dataset()))) == {"pixel_values"}
 
 
+def test_pretraining_turns_an_imprint_as_its_image_and_scales_it_alike():
+    rows = [{"image": row["image"], "imprint": 3 * row["image"]} for row in _rows(_dataset())]
+    batch = LensDataCollator(_processor, "pretraining", "dihedral", seed=1)(rows)
+    assert not torch.equal(batch["pixel_values"], LensDataCollator(_processor, "pretraining")(rows)["pixel_values"])
+    torch.testing.assert_close(batch["labels"], 3 * batch["pixel_values"])
+
+
 def _symmetries(image, augmentation):
     turns = [torch.rot90(image, k, (-2, -1)) for k in range(4)]
     if augmentation == "half_turn":

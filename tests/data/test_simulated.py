@@ -6,7 +6,7 @@ from datasets.distributed import split_dataset_by_node
 from torch.utils.data import DataLoader
 
 from lens_transformers.data import LoadReport, lens_features, load_lensing_dataset, simulate_dataset
-from lens_transformers.data.simulated import SPLIT_SIZES, find_simulation
+from lens_transformers.data.simulated import SPLIT_SIZES, find_simulation, load_simulated
 from lens_transformers.simulation import get_preset, simulate
 
 
@@ -39,13 +39,24 @@ def test_pairs_have_a_target_and_no_label():
     assert "label" not in dataset.features
 
 
+def test_imprints_come_where_they_are_asked_for():
+    dataset, _ = load_simulated(f"{SMALL}&imprint=1", "test", "pretraining")
+    plain, _ = load_simulated(SMALL, "test", "pretraining")
+    assert dataset.column_names == [plain.column_names[0], "imprint", *plain.column_names[1:]]
+    np.testing.assert_array_equal(dataset["image"][:], plain["image"][:])
+    assert np.abs(dataset["imprint"][1:3]).max() > 1e-3
+    with pytest.raises(ValueError, match="imprint must be a whole number of at least 0 and below 2"):
+        load_simulated(f"{SMALL}&imprint=2", "test", "pretraining")
+
+
 def test_a_simulated_set_survives_parquet(tmp_path):
     (tmp_path / "data").mkdir()
-    dataset = simulate_dataset("deeplense_model_2", 3)
+    dataset = simulate_dataset("deeplense_model_2", 3, imprint=True)
     dataset.to_parquet(tmp_path / "data/test-00000-of-00001.parquet")
     loaded = load_lensing_dataset(tmp_path, "test")
     assert loaded.features == dataset.features
-    np.testing.assert_array_equal(loaded["image"][:], dataset["image"][:])
+    for column in ("image", "imprint"):
+        np.testing.assert_array_equal(loaded[column][:], dataset[column][:])
 
 
 def test_a_stream_has_the_rows_of_the_dataset_whoever_reads_it(monkeypatch):
@@ -169,7 +180,7 @@ def test_ranks_and_workers_of_an_endless_stream_share_no_sample(monkeypatch):
     ("source", "task", "message"),
     [
         ("simulate:lens_defaul", "pretraining", "There is no simulation preset 'lens_defaul'. Did you mean lens_defa"),
-        ("simulate:lens_default?num_images=3", "pretraining", "'num_images' is no setting; there are seed, num_train"),
+        ("simulate:lens_default?num_images=3", "pretraining", "'num_images' is no setting; there are seed, imprint, num_train"),
         ("simulate:lens_default?seed=-1", "pretraining", "seed must be a whole number of at least 0 .* got '-1'"),
         ("simulate:lens_default?num_train=0", "pretraining", "num_train must be a whole number of at least 1 .* '0'"),
         ("simulate:lens_default", "super_resolution", "needs 'target', which this preset does not make"),

@@ -664,3 +664,44 @@ def test_noise_that_would_do_nothing_is_refused(config):
 def test_noise_of_the_wrong_shape_is_refused(config):
     with pytest.raises(ValueError, match="one number for each image and block"):
         LensMAEForPreTraining(config)(torch.rand(1, 1, 32, 32), noise=torch.rand(1, 3))
+
+
+# The imprint of substructure
+
+
+@pytest.mark.parametrize("side", [32, 40])
+def test_visible_tokens_learn_what_substructure_changes_in_their_patch(config, side):
+    config.imprint_loss_weight, config.imprint_std = 2.0, 0.5
+    model = LensMAEForPreTraining(config)
+    images, labels = torch.randn(3, 1, side, side), torch.randn(3, 1, side, side)
+    noise = torch.rand(3, (-(-side // config.mask_block_size)) ** 2)
+    outputs, plain = model(images, noise=noise, labels=labels), model(images, noise=noise)
+    hidden = outputs.mask[..., None].bool().expand_as(outputs.imprint_logits)
+    assert (outputs.imprint_logits[hidden] == 0).all() and (outputs.imprint_logits[~hidden] != 0).all()
+    # By hand, in pixels: of what is visible and no padding.
+    visible = model.unpatchify((~hidden).float(), (side, side))
+    error = (model.unpatchify(outputs.imprint_logits, (side, side)) - labels).square()
+    expected = plain.loss + 2.0 * (error * visible).sum() / visible.sum() / 0.5**2
+    torch.testing.assert_close(outputs.loss, expected)
+    outputs.loss.backward()
+    assert model.imprint_head.weight.grad.abs().max() > 0
+
+
+def test_an_imprint_counts_nothing_without_its_weight_and_needs_the_size_of_its_image(config):
+    images, labels = torch.randn(2, 1, 32, 32), torch.randn(2, 1, 32, 32)
+    model = LensMAEForPreTraining(config)
+    noise = torch.rand(2, (32 // config.mask_block_size) ** 2)
+    assert torch.equal(model(images, noise=noise, labels=labels).loss, model(images, noise=noise).loss)
+    config.imprint_loss_weight = 1.0
+    with pytest.raises(ValueError, match="shape of `pixel_values`"):
+        LensMAEForPreTraining(config)(images, labels=labels[..., :16])
+
+
+def test_a_head_for_the_imprint_is_left_behind_by_every_other_task(config, tmp_path):
+    config.imprint_loss_weight = 1.0
+    model = LensMAEForPreTraining(config)
+    model.save_pretrained(tmp_path)
+    assert torch.equal(LensMAEForPreTraining.from_pretrained(tmp_path).imprint_head.weight, model.imprint_head.weight)
+    for head in (LensMAEModel, LensMAEForClassification, LensMAEForSuperResolution):
+        _, loading = head.from_pretrained(tmp_path, output_loading_info=True)
+        assert not loading["unexpected_keys"]

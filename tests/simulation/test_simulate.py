@@ -1,5 +1,6 @@
 import math
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ import torch
 from scipy import ndimage, stats
 
 from lens_transformers.simulation import PRESETS, Gaussian2D, PowerLaw, Square, get_preset, simulate
-from lens_transformers.simulation.scenes import draw_scene
+from lens_transformers.simulation.scenes import draw_scene, without_substructure
 
 
 CLASSIFICATION = [name for name, config in PRESETS.items() if config.substructure]
@@ -23,7 +24,8 @@ def small(preset, **overrides):
 
 def tensors(lenses):
     named = {"image": lenses.image, "noise_free": lenses.noise_free, **lenses.parameters}
-    return named | {k: v for k, v in (("target", lenses.target), ("label", lenses.label)) if v is not None}
+    others = {"target": lenses.target, "label": lenses.label, "imprint": lenses.imprint}
+    return named | {name: tensor for name, tensor in others.items() if tensor is not None}
 
 
 def assert_same_bytes(one, other):
@@ -487,3 +489,39 @@ def test_progress_is_shown_when_asked(capsys):
     assert capsys.readouterr().err == ""
     simulate(small("lens_default"), 2, progress=True)
     assert "2/2" in capsys.readouterr().err
+
+
+IMPRINTED = [name for name in CLASSIFICATION if name not in PAIRS]
+
+
+@pytest.mark.parametrize("preset", IMPRINTED)
+def test_an_imprint_is_what_substructure_changes_and_nothing_else_changes_for_it(preset):
+    config = small(preset)
+    plain, lenses = simulate(config, 7, seed=3), simulate(config, 7, seed=3, imprint=True, batch_size=2)
+    assert_same_bytes(plain, lenses)
+    assert_same_bytes(lenses, simulate(config, 7, seed=3, imprint=True, batch_size=5))
+    assert lenses.imprint.shape == lenses.image.shape and lenses.imprint.dtype == torch.float32
+    assert (lenses.imprint.abs().amax(dim=(1, 2, 3)) > 1e-4).tolist() == (lenses.label != 0).tolist()
+
+
+def test_without_its_imprint_an_image_is_that_of_a_smooth_lens_of_the_same_mass(monkeypatch):
+    config = small("lens_default", noise=None)
+    lenses = simulate(config, 6, imprint=True)
+
+    def draw_smooth(*arguments):
+        return without_substructure(draw_scene(*arguments))
+
+    monkeypatch.setattr(sys.modules[simulate.__module__], "draw_scene", draw_smooth)
+    smooth = simulate(config, 6)
+    assert torch.equal(
+        smooth.parameters["main_lens_einstein_radius_arcsec"], lenses.parameters["einstein_radius_arcsec"]
+    )
+    # Each image is divided by its own peak; the imprint by that of the image with substructure.
+    expected = (lenses.image - lenses.imprint) / (lenses.image - lenses.imprint).amax(dim=(2, 3), keepdim=True)
+    torch.testing.assert_close(expected, smooth.image, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("preset", PAIRS)
+def test_pairs_have_no_imprint(preset):
+    with pytest.raises(ValueError, match="has no imprint"):
+        simulate(small(preset), 2, imprint=True)

@@ -17,7 +17,7 @@ from transformers import (
     AutoModelForPreTraining,
 )
 
-from lens_transformers.data import LABEL_NAMES
+from lens_transformers.data import LABEL_NAMES, simulate_dataset
 from lens_transformers.report import evaluate_checkpoint
 from tests.rings import write_rings
 
@@ -70,6 +70,22 @@ def pretrained(launch, lenses, tmp_path_factory):
 
 def read_results(folder):
     return json.loads((folder / "results.json").read_text())
+
+
+def test_pretraining_learns_the_imprint_where_images_come_with_one(launch, lenses, pretrained, tmp_path):
+    source = "simulate:deeplense_model_2?imprint=1&num_train=24&num_validation=3&num_test=3"
+    launch(run_mae, "--dataset", source, "--model_name_or_path", pretrained, "--output_dir", tmp_path, *QUICK)
+    model = AutoModelForPreTraining.from_pretrained(tmp_path)
+    processor = AutoImageProcessor.from_pretrained(tmp_path)
+    imprints = simulate_dataset("deeplense_model_2", 24, start=2**60, imprint=True)["imprint"][:]
+    assert model.config.imprint_loss_weight == 1
+    assert model.config.imprint_std == pytest.approx(
+        processor(imprints, return_tensors="pt").pixel_values.std().item()
+    )
+    assert model.imprint_head.weight.abs().max() > 0
+    with pytest.raises(ValueError, match="An imprint cannot be scaled as its image by normalization min_max"):
+        flags = ["--image_processor_overrides", '{"normalization": "min_max"}', "--output_dir", tmp_path / "other"]
+        launch(run_mae, "--dataset", source, *flags, *QUICK)
 
 
 def test_pretraining_leaves_a_folder_that_loads_and_its_baselines(pretrained):

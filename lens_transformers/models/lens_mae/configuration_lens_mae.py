@@ -121,6 +121,10 @@ class LensMAEConfig(PreTrainedConfig):
             predicts all. The decoder is then that of CrossMAE (Fu et al. 2024, arXiv:2401.14391), in which a hidden
             patch looks at the visible ones alone. With `None` it is that of ViT-MAE, which costs more: all patches
             look at each other, and all hidden ones are predicted.
+        imprint_loss_weight: What the loss of the imprint counts beside that of the hidden pixels. Above 0, a linear
+            map of every visible token predicts what substructure changes in its patch, where `labels` say it: a
+            teacher that only simulations have.
+        imprint_std: Standard deviation of these labels, by which their errors are divided.
         norm_pix_loss: Whether pretraining predicts pixels standardised patch by patch.
         frozen_part: What training leaves as it is: `"patch_embeddings"`, `"encoder"` or `None`. Set by the
             `freeze_*` methods, and applied again whenever the checkpoint is loaded.
@@ -183,6 +187,8 @@ class LensMAEConfig(PreTrainedConfig):
     decoder_intermediate_size: int = 2048
     mask_ratio: float | int = 0.75
     prediction_ratio: float | int | None = None
+    imprint_loss_weight: float | int = 0.0
+    imprint_std: float | int = 1.0
     norm_pix_loss: bool = False
     frozen_part: str | None = None
     temperature: float | int = 1.0
@@ -294,6 +300,11 @@ class LensMAEConfig(PreTrainedConfig):
             raise ValueError(f"`mask_ratio` must lie in [0, 1), not {self.mask_ratio}.")
         if self.prediction_ratio is not None and not 0 < self.prediction_ratio <= 1:
             raise ValueError(f"`prediction_ratio` must lie in (0, 1] or be None, not {self.prediction_ratio}.")
+        if not 0 <= self.imprint_loss_weight < float("inf") or not 0 < self.imprint_std < float("inf"):
+            raise ValueError(
+                "`imprint_loss_weight` must be a finite number of at least 0, and `imprint_std` one above 0; they are "
+                f"{self.imprint_loss_weight} and {self.imprint_std}."
+            )
         if self.stem_type == "conv" and self.patch_size not in (4, 8, 16):
             raise ValueError(f"The convolutional stem has stride 4, 8 or 16; `patch_size` is {self.patch_size}.")
         if self.pooling == "cls" and not self.use_cls_token:

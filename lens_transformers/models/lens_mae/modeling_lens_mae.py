@@ -49,7 +49,7 @@ from .configuration_lens_mae import LensMAEConfig
 # `base`, `large` and converted ViT-MAE checkpoints those of the linear stem with a class token. Loss, decoder, head
 # and freezing are choices of whoever trains. CODEPATH notes would repeat this at each branch:
 # trf-ignore: TRF041 stem_type, position_embedding_type, use_cls_token, pooling, norm_pix_loss, frozen_part
-# trf-ignore: TRF041 prediction_ratio
+# trf-ignore: TRF041 prediction_ratio, imprint_loss_weight
 # trf-ignore: TRF041 sr_head, sr_skip, sr_loss, sr_encoder_stretch
 
 
@@ -87,7 +87,8 @@ class LensMAEModelOutput(ModelOutput):
 class LensMAEForPreTrainingOutput(ModelOutput):
     r"""
     loss (`torch.FloatTensor` of shape `(1,)`, *optional*, returned when `return_loss=True`):
-        Mean squared error over the pixels of the hidden patches that were predicted.
+        Mean squared error over the pixels of the hidden patches that were predicted; and, with `labels` and an
+        `imprint_loss_weight`, so many times that of the imprint.
     logits (`torch.FloatTensor` of shape `(batch_size, num_patches, patch_size ** 2 * num_channels)`):
         Predicted pixels, patch by patch; 0 for the patches that are not predicted: in training those that do not
         count for the loss, and with a `prediction_ratio` always the visible ones.
@@ -95,12 +96,16 @@ class LensMAEForPreTrainingOutput(ModelOutput):
         1 for the patches that were hidden, 0 for those that were seen.
     ids_restore (`torch.LongTensor` of shape `(batch_size, num_patches)`):
         Place of each patch in the order "seen patches, then hidden ones".
+    imprint_logits (`torch.FloatTensor` of the shape of `logits`, *optional*, returned with an `imprint_loss_weight`):
+        Predicted imprint of substructure, patch by patch; 0 for the hidden patches. Without a mask, `unpatchify` makes
+        an image of it.
     """
 
     loss: torch.FloatTensor | None = None
     logits: torch.FloatTensor | None = None
     mask: torch.FloatTensor | None = None
     ids_restore: torch.LongTensor | None = None
+    imprint_logits: torch.FloatTensor | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
     attentions: tuple[torch.FloatTensor, ...] | None = None
 
@@ -825,7 +830,9 @@ class LensMAEPreTrainedModel(PreTrainedModel):
     """
 )
 class LensMAEModel(LensMAEPreTrainedModel):
-    _keys_to_ignore_on_load_unexpected = [r"^decoder\.", r"^norm\.", r"^classifier\.", r"^super_resolution\."]
+    _keys_to_ignore_on_load_unexpected = [
+        *(r"^decoder\.", r"^imprint_head\.", r"^norm\.", r"^classifier\.", r"^super_resolution\."),
+    ]
 
     def __init__(self, config: LensMAEConfig):
         # Every head makes this model first.
@@ -912,6 +919,9 @@ class LensMAEForPreTraining(LensMAEPreTrainedModel):
         super().__init__(config)
         self.lens_mae = LensMAEModel(config)
         self.decoder = LensMAEDecoder(config)
+        self.imprint_head = None
+        if config.imprint_loss_weight:
+            self.imprint_head = nn.Linear(config.hidden_size, config.patch_size**2 * config.num_channels)
 
         self.post_init()
 
@@ -982,10 +992,14 @@ class LensMAEForPreTraining(LensMAEPreTrainedModel):
         pixel_values: torch.Tensor | None = None,
         noise: torch.Tensor | None = None,
         mask_ratio: float | None = None,
+        labels: torch.Tensor | None = None,
         return_loss: bool = True,
         **kwargs: Unpack[TransformersKwargs],
     ) -> LensMAEForPreTrainingOutput:
         r"""
+        labels (`torch.FloatTensor`, *optional*):
+            What substructure changes in the images, of their shape, as the image processor scales it. It counts for
+            the loss with `config.imprint_loss_weight`.
         noise (`torch.Tensor` of shape `(batch_size, num_blocks)`, *optional*):
             Fixes which blocks are hidden: those with the largest numbers.
         mask_ratio (`float`, *optional*):
@@ -1019,11 +1033,20 @@ class LensMAEForPreTraining(LensMAEPreTrainedModel):
         if return_loss:
             scored = outputs.mask * torch.zeros_like(outputs.mask).scatter(1, predicted, 1.0)
             loss = self._reconstruction_loss(pixel_values, logits, scored)
+        imprint_logits = None
+        if self.imprint_head is not None:
+            tokens = outputs.last_hidden_state[:, 1:] if self.config.use_cls_token else outputs.last_hidden_state
+            pixels = self.imprint_head(tokens)
+            visible = outputs.ids_restore.argsort(dim=1)[:, : tokens.shape[1], None].expand_as(pixels)
+            imprint_logits = pixels.new_zeros(logits.shape).scatter(1, visible, pixels)
+            if return_loss and labels is not None:
+                loss = loss + self._imprint_loss(labels, imprint_logits, 1 - outputs.mask)
         return LensMAEForPreTrainingOutput(
             loss=loss,
             logits=logits,
             mask=outputs.mask,
             ids_restore=outputs.ids_restore,
+            imprint_logits=imprint_logits,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )
@@ -1035,13 +1058,22 @@ class LensMAEForPreTraining(LensMAEPreTrainedModel):
         if self.config.norm_pix_loss:
             mean, deviation = _patch_statistics(target)
             target = (target - mean) / deviation
-        error = (logits - target).square()
+        return self._mean_over_patches((logits - target).square(), mask, pixel_values.shape[2:])
+
+    def _imprint_loss(self, labels: torch.Tensor, logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        target = self.patchify(labels)
+        if target.shape != logits.shape:
+            raise ValueError(f"`labels` must have the shape of `pixel_values`; theirs is {tuple(labels.shape)}.")
+        error = ((logits - target) / self.config.imprint_std).square()
+        return self.config.imprint_loss_weight * self._mean_over_patches(error, mask, labels.shape[2:])
+
+    def _mean_over_patches(self, error: torch.Tensor, mask: torch.Tensor, image_size: torch.Size) -> torch.Tensor:
         block_size = self.config.mask_block_size
-        if pixel_values.shape[2] % block_size == 0 and pixel_values.shape[3] % block_size == 0:
+        height, width = image_size
+        if height % block_size == 0 and width % block_size == 0:
             return (error.mean(dim=-1) * mask).sum() / mask.sum()
         # Padding is not part of the image, and does not count.
-        height, width = pixel_values.shape[2:]
-        inside = pixel_values.new_ones(1, self.config.num_channels, height, width)
+        inside = error.new_ones(1, self.config.num_channels, height, width)
         inside = nn.functional.pad(inside, (0, -width % block_size, 0, -height % block_size))
         weights = to_patches(inside, self.config.patch_size) * mask[..., None]
         return (error * weights).sum() / weights.sum()
@@ -1053,7 +1085,7 @@ class LensMAEForPreTraining(LensMAEPreTrainedModel):
     """
 )
 class LensMAEForClassification(LensMAEPreTrainedModel):
-    _keys_to_ignore_on_load_unexpected = [r"^decoder\.", r"^super_resolution\."]
+    _keys_to_ignore_on_load_unexpected = [r"^decoder\.", r"^imprint_head\.", r"^super_resolution\."]
 
     def __init__(self, config: LensMAEConfig):
         super().__init__(config)
@@ -1110,7 +1142,7 @@ class LensMAEForClassification(LensMAEPreTrainedModel):
     """
 )
 class LensMAEForSuperResolution(LensMAEPreTrainedModel):
-    _keys_to_ignore_on_load_unexpected = [r"^decoder\.", r"^norm\.", r"^classifier\."]
+    _keys_to_ignore_on_load_unexpected = [r"^decoder\.", r"^imprint_head\.", r"^norm\.", r"^classifier\."]
 
     def __init__(self, config: LensMAEConfig):
         super().__init__(config)
