@@ -1,12 +1,12 @@
 """What pretraining brings, by the number of labels: the protocol of label_efficiency.yaml.
 
-    python -m benchmarks.label_efficiency [--sets lens_default] [--fractions 0.01] [--seeds 0 1 2] [--rows imprint resnet]
+    python -m benchmarks.label_efficiency [--sets lens_default] [--fractions 0.01] [--seeds 0 1 2] [--rows imprint]
     python -m benchmarks.label_efficiency --recipe my.yaml --output_dir runs/my_labels
 
 A cell of the table is a row, such as "pretrained + fine-tuned", on a part of a set's labels, with one seed. Cells that
-results/label_efficiency.json has already are not made again, so that it may be stopped at any moment and go on, or grow
-by a seed. Everything is simulated: samples of one seed, of which the splits have each their own. It takes hours on a
-CPU, so `python -m benchmarks` leaves it out.
+results/label_efficiency.json has already are not made again: it may be stopped at any moment and go on, or grow by a
+seed. Everything is simulated: samples of one seed, of which each split has its own. It takes hours on a CPU, so
+`python -m benchmarks` leaves it out.
 
 Rows "at equal total" are given as many floating-point operations as pretraining and fine-tuning together.
 """
