@@ -53,12 +53,14 @@ RECIPE = Path(__file__).with_name(f"{NAME}.yaml")
 FIRST_TRAIN, FIRST_TEST = 2**60, 3 * 2**60
 STRETCH = 0.02
 NUM_NEIGHBOURS = 20
-# What an encoder learns before it sees a label: the hidden pixels, or the imprint of substructure as well.
-TARGETS = ("pixels", "imprint")
+# What an encoder learns before it sees a label: the hidden pixels, of a quarter of the blocks at each step, or of all and
+# the imprint of substructure as well.
+PREDICTION_RATIO = 0.25
+TARGETS = ("pixels", "partial", "imprint")
 PROBES = ("linear", "attentive", "knn")
 ROWS = (
     *("pca_raw", "pca_arcsinh", "resnet", "scratch", "scratch_total"),
-    *(f"{encoder}_{probe}" for encoder in ("random", *TARGETS) for probe in PROBES),
+    *(f"{encoder}_{probe}" for encoder in ("random", "pixels", "imprint") for probe in PROBES),
     *TARGETS,
 )
 KEYS = ("task", "set", "row", "fraction", "seed")
@@ -109,7 +111,7 @@ def read_cells(recipe: dict) -> list[dict]:
 def rows_of(recipe: dict, set_name: str, task: str) -> list[str]:
     """The rows of a set."""
     if task == "regression":
-        return ["pca_arcsinh", "resnet", "scratch", "scratch_total", *TARGETS]
+        return ["pca_ridge", "resnet", "scratch", "scratch_total", "pixels", "imprint"]
     return [*ROWS, *(f"imprint_from_{start}" for start, end in recipe["transfers"] if end == set_name)]
 
 
@@ -166,7 +168,7 @@ class Study:
         """Of the network for these images."""
         bands, *size = self.images["train"].shape[1:]
         return LensMAEConfig.from_size(
-            self.recipe["model_size"], image_size=tuple(size), num_channels=bands, num_labels=3, **settings
+            self.recipe["model_size"], image_size=tuple(size), num_channels=bands, **settings
         )
 
     def make_cell(self, task: str, row: str, fraction: float, seed: int) -> dict[str, Any]:
@@ -193,7 +195,7 @@ class Study:
             encoder, _, probe = row.rpartition("_")
             probabilities, costs = self._probe(encoder, probe, rows, seed, shown)
         else:
-            model, costs = self._start(row, seed)
+            model, costs = self._start(row, seed, len(LABEL_NAMES))
             costs["learning"] = self._tune(model, row, (train, train_labels), _cross_entropy, seed, shown)
             probabilities = predict(model, train, self.images["test"]).softmax(-1)
         metric = ClassificationMetric(LABEL_NAMES)
@@ -213,10 +215,10 @@ class Study:
         deviation = (train - mean).square().nanmean(dim=0).sqrt()
         targets = (train - mean) / deviation
         costs: dict[str, Cost] = {}
-        if row == "pca_arcsinh":
+        if row == "pca_ridge":
             predicted = self._ridge(rows, targets)
         else:
-            model, costs = self._start(row, seed)
+            model, costs = self._start(row, seed, len(names))
             columns = (self.images["train"][rows], targets)
             costs["learning"] = self._tune(model, row, columns, _squared_error, seed, shown)
             predicted = predict(model, columns[0], self.images["test"])
@@ -235,17 +237,18 @@ class Study:
         for column in targets[:12000].T:
             known = ~column.isnan()
             train = pixels["train"][rows[known]]
-            components = PCA(min(100, len(train)), svd_solver="randomized", random_state=0)
+            # As many components as images would leave the last of them without variance to standardise by.
+            components = PCA(min(100, len(train) // 2), svd_solver="randomized", random_state=0)
             model = make_pipeline(components, StandardScaler(), RidgeCV(np.logspace(-2, 4, 13)))
             predicted.append(torch.from_numpy(model.fit(train, column[known]).predict(pixels["test"])))
         return torch.stack(predicted, dim=1).float()
 
-    def _start(self, row: str, seed: int) -> tuple[Any, dict[str, Cost]]:
+    def _start(self, row: str, seed: int, num_outputs: int) -> tuple[Any, dict[str, Cost]]:
         """The network of a row as it is before it sees a label, and what that took."""
         torch.manual_seed(seed)
-        config = self.make_config()
+        config = self.make_config(num_labels=num_outputs)
         if row == "resnet":
-            return ResNet(SmallResNetConfig(config.num_channels, num_labels=3)), {}
+            return ResNet(SmallResNetConfig(config.num_channels, num_labels=num_outputs)), {}
         model = LensMAEForClassification(config)
         if row in ("scratch", "scratch_total"):
             return model, {}
@@ -275,7 +278,10 @@ class Study:
     @cached_property
     def _total_flops(self) -> float:
         """Of pretraining, which is the costlier one with an imprint, and of fine-tuning."""
-        tuned, pretrained = LensMAEForClassification(self.make_config()), self._make_pretraining("imprint", 0)
+        tuned, pretrained = (
+            LensMAEForClassification(self.make_config(num_labels=3)),
+            self._make_pretraining("imprint", 0),
+        )
         columns = (self.images["train"], self.lenses["train"].label)
         tuning, pretraining = self.schedules["fine_tuning"], self.schedules["pretraining"]
         batch = [self.images[name][: pretraining.batch_size].to(DEVICE) for name in ("train", "imprint")]
@@ -284,8 +290,10 @@ class Study:
 
     def _make_pretraining(self, target: str, seed: int) -> LensMAEForPreTraining:
         torch.manual_seed(seed)
-        settings = {}
-        if target == "imprint":
+        settings: dict[str, Any] = {}
+        if target == "partial":
+            settings = {"prediction_ratio": PREDICTION_RATIO}
+        elif target == "imprint":
             settings = {"imprint_loss_weight": 1.0, "imprint_std": self.images["imprint"][:2000].std().item()}
         return LensMAEForPreTraining(self.make_config(**settings)).to(DEVICE)
 
@@ -295,7 +303,7 @@ class Study:
         if not (folder / "cost.json").is_file():
             model = self._make_pretraining(target, seed)
             columns = (self.images["train"], self.images["imprint"])
-            if target == "pixels":
+            if target != "imprint":
                 columns = columns[:1]
             shown = f"{self.name}, pretraining on {target}, seed {seed}"
             cost = learn(model, self.schedules["pretraining"], columns, _painting_loss, seed, self.augmentation, shown)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from .label_table import label_tables
 from .results import FOLDER
 
 
@@ -68,6 +69,8 @@ def render(folder: Path) -> str:
     text += "".join(f"| {' | '.join(row)} |\n" for row in rows)
     if "training" in results:
         text += TRAINING_HEAD + "".join(training_tables(results["training"]))
+    if "label_efficiency" in results:
+        text += "".join(label_tables(results["label_efficiency"]))
     text += "\n## Measured on\n\n"
     machines: dict[str, list[str]] = {}
     for name, content in files.items():

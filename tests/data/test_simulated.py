@@ -180,7 +180,11 @@ def test_ranks_and_workers_of_an_endless_stream_share_no_sample(monkeypatch):
     ("source", "task", "message"),
     [
         ("simulate:lens_defaul", "pretraining", "There is no simulation preset 'lens_defaul'. Did you mean lens_defa"),
-        ("simulate:lens_default?num_images=3", "pretraining", "'num_images' is no setting; there are seed, imprint, num_train"),
+        (
+            "simulate:lens_default?num_images=3",
+            "pretraining",
+            "'num_images' is no setting; there are seed, imprint, num_train",
+        ),
         ("simulate:lens_default?seed=-1", "pretraining", "seed must be a whole number of at least 0 .* got '-1'"),
         ("simulate:lens_default?num_train=0", "pretraining", "num_train must be a whole number of at least 1 .* '0'"),
         ("simulate:lens_default", "super_resolution", "needs 'target', which this preset does not make"),

@@ -1,0 +1,97 @@
+"""The label-efficiency protocol on a handful of images: what is compared is comparable, and nothing is made twice."""
+
+import json
+import sys
+
+import pytest
+import yaml
+
+from benchmarks import label_efficiency, results
+from benchmarks.label_table import label_tables, words_of
+
+
+STEPS = {"batch_size": 4, "learning_rate": 1e-3, "adam_beta2": 0.99}
+RECIPE = {
+    "sets": {
+        "here": {"preset": "lens_default", "num_train": 60, "num_test": 30, "augmentation": "dihedral"},
+        "there": {"preset": "deeplense_model_2", "num_train": 30, "num_test": 12, "side": 32, "augmentation": "none"},
+    },
+    "fractions": [1.0, 0.5],
+    "seeds": [0],
+    "model_size": "tiny",
+    "pretraining": {"num_steps": 3, **STEPS},
+    "fine_tuning": {"num_steps": 2, **STEPS},
+    "probe": {"num_steps": 2, **STEPS},
+    "transfers": [["there", "here"]],
+    "regression": ["einstein_radius_arcsec", "axion_mass_log10_ev"],
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("labels")
+
+    def run(*flags, recipe=RECIPE):
+        (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+        flags = ["--recipe", str(folder / "recipe.yaml"), "--output_dir", str(folder / "runs"), *map(str, flags)]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["label_efficiency", *flags])
+            patch.setattr(results, "FOLDER", folder)
+            patch.setattr(label_efficiency, "FOLDER", folder)
+            label_efficiency.main()
+        return json.loads((folder / "label_efficiency.json").read_text())["results"]
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def made(run):
+    run("--sets", "here", "--fractions", 0.5, "--tasks", "regression", "--rows", "pca_ridge", "imprint")
+    rows = ["pca_arcsinh", "resnet", "scratch", "scratch_total", "partial", "imprint", "imprint_from_there"]
+    rows += [f"random_{probe}" for probe in label_efficiency.PROBES]
+    return run("--sets", "here", "--fractions", 0.5, "--tasks", "classification", "--rows", *rows)
+
+
+def cell(made, row, task="classification"):
+    (found,) = [cell for cell in made["cells"] if (cell["task"], cell["row"]) == (task, row)]
+    return found
+
+
+def test_every_row_is_measured_on_the_same_labels(made):
+    assert {cell["num_labelled"] for cell in made["cells"]} == {30}
+    assert all(0 <= cell["accuracy"] <= 1 for cell in made["cells"] if cell["task"] == "classification")
+    regressed = cell(made, "pca_ridge", "regression")
+    assert regressed["r2_einstein_radius_arcsec"] > 0.5 > regressed["r2_axion_mass_log10_ev"]
+
+
+def test_equal_total_is_the_arithmetic_of_pretraining_and_fine_tuning(made):
+    tuned, scratch = cell(made, "imprint")["costs"], cell(made, "scratch")["costs"]
+    assert tuned["learning"]["petaflop"] == scratch["learning"]["petaflop"] > 0
+    assert tuned["pretraining"]["images"] == 12 and tuned["learning"]["images"] == 8
+    total = tuned["pretraining"]["petaflop"] + tuned["learning"]["petaflop"]
+    for row in ("resnet", "scratch_total"):
+        spent = cell(made, row)["costs"]["learning"]
+        assert spent["petaflop"] == pytest.approx(total, abs=0.6 * spent["petaflop"] / spent["steps"])
+
+
+def test_cells_that_are_there_are_not_made_again(made, run, monkeypatch):
+    monkeypatch.setattr(label_efficiency.Study, "make_cell", None)
+    flags = ("--sets", "here", "--fractions", 0.5, "--tasks", "classification")
+    assert run(*flags, "--rows", "imprint", "resnet") == made
+    with pytest.raises(TypeError):
+        run(*flags, "--rows", "pixels")
+    with pytest.raises(SystemExit, match="cells of another recipe"):
+        run(recipe={**RECIPE, "seeds": [1]})
+
+
+def test_the_table_has_a_mean_and_spread_of_seeds_and_a_gap_for_what_is_missing(made):
+    again = [
+        {**cell, "seed": 1, "accuracy": cell["accuracy"] + 0.2} for cell in made["cells"] if cell["row"] == "resnet"
+    ]
+    other = [{**cell(made, "scratch"), "fraction": 1.0}]
+    text = "".join(label_tables({**made, "cells": [*made["cells"], *again, *other]}))
+    (line,) = [line for line in text.splitlines() if line.startswith(f"| {words_of('resnet')}") and "/" in line]
+    assert line.split("|")[2].strip() == ""
+    assert line.split("|")[3].startswith(f" {cell(made, 'resnet')['accuracy'] + 0.1:.3f} ± 0.141 / ")
+    assert line.endswith("| 0, 1 |")
+    assert "pretrained on pixels and imprint of `there`, fine-tuned" in text
