@@ -53,8 +53,8 @@ RECIPE = Path(__file__).with_name(f"{NAME}.yaml")
 FIRST_TRAIN, FIRST_TEST = 2**60, 3 * 2**60
 STRETCH = 0.02
 NUM_NEIGHBOURS = 20
-# What an encoder learns before it sees a label: the hidden pixels, of a quarter of the blocks at each step, or of all and
-# the imprint of substructure as well.
+# What an encoder learns before it sees a label: the hidden pixels; a quarter of them at each step; or the hidden pixels
+# and the imprint of substructure.
 PREDICTION_RATIO = 0.25
 TARGETS = ("pixels", "partial", "imprint")
 PROBES = ("linear", "attentive", "knn")
