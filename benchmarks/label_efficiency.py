@@ -53,8 +53,8 @@ RECIPE = Path(__file__).with_name(f"{NAME}.yaml")
 FIRST_TRAIN, FIRST_TEST = 2**60, 3 * 2**60
 STRETCH = 0.02
 NUM_NEIGHBOURS = 20
-# What an encoder learns before it sees a label: the hidden pixels; a quarter of them at each step; or the hidden pixels
-# and the imprint of substructure.
+# What an encoder learns before it sees a label: the hidden pixels; a quarter of them at each step; or all of them, and
+# the imprint of substructure.
 PREDICTION_RATIO = 0.25
 TARGETS = ("pixels", "partial", "imprint")
 PROBES = ("linear", "attentive", "knn")
@@ -78,7 +78,6 @@ def main() -> None:
     parser.add_argument("--output_dir", type=Path, default=Path("runs/label_efficiency"), help="for encoders")
     arguments = parser.parse_args()
     recipe = yaml.safe_load(arguments.recipe.read_text(encoding="utf-8"))
-    cells = read_cells(recipe)
     for set_name in arguments.sets or recipe["sets"]:
         study = Study(recipe, set_name, arguments.output_dir)
         for seed in arguments.seeds or recipe["seeds"]:
@@ -86,11 +85,12 @@ def main() -> None:
                 for fraction in arguments.fractions or recipe["fractions"]:
                     for row in arguments.rows or rows_of(recipe, set_name, task):
                         key = dict(zip(KEYS, (task, set_name, row, fraction, seed), strict=True))
-                        if any(all(cell[name] == value for name, value in key.items()) for cell in cells):
+                        if any(key.items() <= cell.items() for cell in read_cells(recipe)):
                             continue
-                        cells.append({**key, **study.make_cell(task, row, fraction, seed)})
-                        write_results(NAME, {"recipe": recipe, "cells": cells})
-                        print({name: value for name, value in cells[-1].items() if name != "intervals"}, flush=True)
+                        cell = {**key, **study.make_cell(task, row, fraction, seed)}
+                        # Read again: another process may have made others meanwhile.
+                        write_results(NAME, {"recipe": recipe, "cells": [*read_cells(recipe), cell]})
+                        print({name: value for name, value in cell.items() if name != "intervals"}, flush=True)
 
 
 def read_cells(recipe: dict) -> list[dict]:
