@@ -477,7 +477,10 @@ def _hub_name_or_path(name_or_path: str | None) -> str | None:
 def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{torch.get_num_threads()} CPU threads" if device.type == "cpu" else device.type
+    if device.type != "cpu":
+        return device.type
+    count = torch.get_num_threads()
+    return f"{count} CPU thread{'s' if count > 1 else ''}"
 
 
 def describe_data(arguments: DataArguments, splits: Splits) -> dict[str, Any]:

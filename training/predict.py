@@ -1,11 +1,13 @@
 """Apply checkpoints to files: a table of probabilities, anomaly scores and embeddings, or super-resolved files.
 
-    python training/predict.py --checkpoints runs/classify --files night/ --output night.csv
+    python training/predict.py --checkpoints checkpoints/lens-mae-tiny-64-lens-default --files night/ \\
+        --scale_to_peak True --output night.csv
     python training/predict.py --checkpoints runs/classify runs/pretrain --files night/ --output night.parquet
     python training/predict.py --checkpoints runs/sr --files night/ --output_dir sharp --save_outputs fits
 
 The anomaly score of a pretraining checkpoint is its mean squared error, in flux, on hidden pixels: large for images
-unlike those that it was trained on.
+unlike those that it was trained on. A network knows the flux that it was trained on: that of simulated lenses has a
+peak of about 1, which `--scale_to_peak` gives a telescope's; a star brighter than the lens is better cut away.
 
 A run that is stopped, by Ctrl-C or in any other way, goes on when the same command is given again: what it finished
 lies in a hidden folder beside the table until that is whole.
@@ -68,6 +70,13 @@ class PredictionArguments:
         default="raise",
         metadata={"help": "Files that cannot be used: raise, or skip and name them.", "choices": ["raise", "skip"]},
     )
+    scale_to_peak: bool = field(
+        default=False,
+        metadata={
+            "help": "Whether to divide each image by its brightest pixel, as networks trained on simulated lenses "
+            "need it. Super-resolved images have the files' own flux again."
+        },
+    )
     batch_size: int = field(default=32, metadata={"help": "Images that go through a network at once."})
     seed: int = field(default=0, metadata={"help": "Draws the masks of the anomaly score."})
 
@@ -113,7 +122,7 @@ def run(arguments: PredictionArguments) -> None:
 
 def describe(arguments: PredictionArguments) -> str:
     """What decides what comes out, whatever the files are."""
-    names = ("checkpoints", "embedding", "output_dir", "save_outputs", "seed")
+    names = ("checkpoints", "embedding", "output_dir", "save_outputs", "scale_to_peak", "seed")
     return json.dumps({name: getattr(arguments, name) for name in names})
 
 
@@ -215,7 +224,7 @@ def predict(
     Raises:
         ValueError: If a file cannot be used and is not to be skipped.
     """
-    found = apply_to_files([file for _, file in batch], appliers, arguments.on_error)
+    found = apply_to_files([file for _, file in batch], appliers, arguments)
     sharpener = next((applier for applier in appliers if isinstance(applier, LensSuperResolution)), None)
     rows = []
     for number, file in batch:
@@ -233,20 +242,39 @@ def predict(
     return rows
 
 
-def apply_to_files(files: Sequence[str], appliers: Sequence[Any], on_error: str) -> dict[str, dict[str, Any]]:
+def apply_to_files(
+    files: Sequence[str], appliers: Sequence[Any], arguments: PredictionArguments
+) -> dict[str, dict[str, Any]]:
     """What the checkpoints make of each file that can be used, by the names of the columns."""
     images_of_shape: dict[tuple[int, ...], dict[str, np.ndarray]] = {}
+    peaks: dict[str, float] = {}
     for file in files:
         try:
             image = read_image_file(Path(file))
+            peaks[file] = peak_of(image) if arguments.scale_to_peak else 1.0
         except (OSError, ValueError) as error:
-            reject(file, error, on_error)
+            reject(file, error, arguments.on_error)
         else:
-            images_of_shape.setdefault(image.shape, {})[file] = image
+            images_of_shape.setdefault(image.shape, {})[file] = image / peaks[file]
     found: dict[str, dict[str, Any]] = {}
     for images in images_of_shape.values():
-        found |= apply_to_images(images, appliers, on_error)
+        found |= apply_to_images(images, appliers, arguments.on_error)
+    for file, row in found.items():
+        if SHARP in row:
+            row[SHARP] = row[SHARP] * peaks[file]
     return found
+
+
+def peak_of(image: np.ndarray) -> float:
+    """The flux of the brightest pixel.
+
+    Raises:
+        ValueError: If none is positive.
+    """
+    peak = float(np.nanmax(image))
+    if not 0 < peak < np.inf:
+        raise ValueError(f"--scale_to_peak: the brightest pixel is {peak:g}, by which nothing can be divided.")
+    return peak
 
 
 def apply_to_images(

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 from .files import read_json
 
@@ -28,7 +29,8 @@ def read_results(folder: str | Path) -> dict[str, Any]:
     """Reads and checks the `results.json` that a training run left in `folder`.
 
     Returns:
-        The results; the sections `model`, `data`, `training` and `versions` are there, empty where the run wrote none.
+        The results; the sections `model`, `data`, `training` and `versions` are there, empty where the run wrote none,
+        and `data` has `preset` and `seed` wherever the images were simulated.
 
     Raises:
         FileNotFoundError: If there is no `results.json`.
@@ -53,6 +55,7 @@ def read_results(folder: str | Path) -> dict[str, Any]:
         results[section] = results.get(section) or {}
         if not isinstance(results[section], dict):
             raise ValueError(f"{path}: {section} must be an object, got {results[section]!r}.")
+    results["data"] = _simulation_of(results["data"].get("source")) | results["data"]
     return results
 
 
@@ -103,7 +106,11 @@ def verdict(results: dict[str, Any]) -> str | None:
     baselines = [
         row
         for row in others
-        if is_measured(row.get(metric)) and row.get("split") == own.get("split") and not _is_ceiling(row)
+        if is_measured(row.get(metric))
+        and row.get("split") == own.get("split")
+        and not _is_ceiling(row)
+        # The same network in another way, such as the mean over the symmetries, is no rival of itself.
+        and not row["name"].startswith(f"{own['name']}, ")
     ]
     interval = format_interval(metric, own)
     sentence = f"{metric_label(metric, unit=False)}: {_with_unit(metric, own[metric])}"
@@ -185,6 +192,14 @@ def describe_duplicates(results: dict[str, Any]) -> str:
     duplicates = results["data"].get("duplicates") or {}
     shared = [f"{count} in {splits}" for splits, count in duplicates.items() if " and " in splits]
     return f"Some images are in more than one split: {', '.join(shared)}." if shared else ""
+
+
+def _simulation_of(source: Any) -> dict[str, Any]:
+    """What the name of simulated images says: of `simulate:lens_default?num_train=50000&seed=1` preset and seed."""
+    if not str(source).startswith("simulate:"):
+        return {}
+    preset, _, settings = str(source).removeprefix("simulate:").partition("?")
+    return {"preset": preset, "seed": int(dict(parse_qsl(settings)).get("seed", 0))}
 
 
 def _is_ceiling(row: dict[str, Any]) -> bool:

@@ -199,6 +199,28 @@ def test_the_seed_of_the_training_is_not_taken_for_that_of_the_data(tmp_path):
     assert "One training run with one seed (42)" in card
 
 
+def test_images_that_are_simulated_by_their_name_are_known_by_preset_and_seed(tmp_path):
+    data = {"source": "simulate:deeplense_model_2?num_train=36000&seed=7", "split": "test"}
+    card = write_model_card(make_run(tmp_path / "lens", data=data))
+    assert "| source | deeplense_model_2 (simulated) |" in card.read_text() and "| seed | 7 |" in card.read_text()
+    assert "has a shortcut" in card.read_text()
+    assert {result.dataset_type for result in ModelCard.load(card).data.eval_results} == {"deeplense_model_2"}
+
+
+def test_the_same_network_over_the_symmetries_is_no_rival_of_itself(tmp_path):
+    ensemble = {"name": "LensMAE, mean over the eight symmetries", "split": "test", "psnr": 43.0}
+    own, bicubic = ROWS["super_resolution"]
+    card = write_model_card(make_run(tmp_path / "lens", "super_resolution", rows=[own, ensemble, bicubic])).read_text()
+    assert "PSNR: 42.27 dB, better than the best baseline: bicubic, 41.55 dB." in card
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_paragraphs_are_told_apart_by_one_empty_line(tmp_path, task):
+    card = write_model_card(make_run(tmp_path / "lens", task)).read_text()
+    assert "\n\n\n" not in card.replace(code_block(card), "")
+    assert "\n\nOn held-out images" in card
+
+
 def test_a_run_without_any_number_has_no_model_index(tmp_path):
     folder = make_run(tmp_path / "lens", rows=[{"name": "LensMAE", "accuracy": float("nan")}])
     card = ModelCard.load(write_model_card(folder))

@@ -87,6 +87,23 @@ def test_super_resolved_files_keep_their_coordinates_scaled(run_script, checkpoi
     assert sorted(path.name for path in tmp_path.iterdir()) == ["night", "sharp"]
 
 
+def test_images_of_any_unit_are_scaled_to_what_the_networks_know(run_script, checkpoints, night, tmp_path):
+    for number, image in enumerate(IMAGES):
+        fits.PrimaryHDU(10.0**number * image).writeto(night / f"{number}.fits", overwrite=True)
+    flags = ["--checkpoints", checkpoints / "classify", checkpoints / "sr", "--files", night, "--scale_to_peak", True]
+    run_script(predict, *flags, "--output", tmp_path / "table.csv", "--output_dir", tmp_path / "sharp")
+    scaled = [image[None] / image.max() for image in IMAGES]
+    expected = pipeline("classification", checkpoints / "classify", device="cpu")(scaled).probabilities
+    table = pd.read_csv(tmp_path / "table.csv")
+    np.testing.assert_allclose(table.filter(like="probability_"), expected, rtol=1e-4)
+    sharp = 100 * IMAGES[2].max() * pipeline("super-resolution", checkpoints / "sr", device="cpu")(scaled)[2, 0]
+    np.testing.assert_allclose(fits.getdata(tmp_path / "sharp" / "000002_2.fits"), sharp, rtol=1e-3)
+
+    np.save(night / "dark.npy", np.zeros((32, 32)))
+    with pytest.raises(ValueError, match="dark.npy: --scale_to_peak: the brightest pixel is 0, by which"):
+        run_script(predict, *flags, "--output", tmp_path / "dark.csv", "--output_dir", tmp_path / "dark")
+
+
 def test_files_of_all_kinds_and_sizes_share_a_folder(run_script, checkpoints, night, tmp_path):
     images = {
         "0.npy": IMAGES[0, :24, :20],
