@@ -102,7 +102,7 @@ def plan(root: Path, budget: float, test_flags: dict[str, list[str]]) -> list[St
 
     simulated = {name: root / "data" / name for name in ("deeplense_model_2", "sr_deeplense", "sr_physical")}
     steps = [
-        simulate("deeplense_model_2", simulated["deeplense_model_2"], images, images // 6),
+        simulate("deeplense_model_2", simulated["deeplense_model_2"], images, images // 6, imprint=True),
         simulate("sr_deeplense", simulated["sr_deeplense"], pairs, pairs // 6),
         simulate("sr_physical", simulated["sr_physical"], pairs, pairs // 6),
         pretrain(root / "pretrain", "deeplense_model_2", simulated["deeplense_model_2"], seconds["pretrain"]),
@@ -118,7 +118,7 @@ def plan(root: Path, budget: float, test_flags: dict[str, list[str]]) -> list[St
         steps.append(train("run_sr.py", f"{name}/train", root / name, simulated[name], seconds[name], flags))
     if honest:
         data = root / "data" / "lens_default"
-        steps.append(simulate("lens_default", data, 12000, 2000))
+        steps.append(simulate("lens_default", data, 12000, 2000, imprint=True))
         steps.append(pretrain(root / "pretrain_honest", "lens_default", data, seconds["pretrain_honest"]))
         for seed in HONEST_SEEDS:
             flags = ["--model_name_or_path", str(root / "pretrain_honest"), "--seed", str(seed)]
@@ -162,9 +162,11 @@ def python(script: str, *arguments) -> list[str]:
     return [sys.executable, str(HERE / script), *map(str, arguments)]
 
 
-def simulate(preset: str, output: Path, num_train: int, num_test: int) -> Step:
-    counts = ["--num_train", num_train, "--num_validation", 0, "--num_test", num_test]
-    command = python("simulate.py", "--preset", preset, *counts, "--output_dir", output, "--overwrite", True)
+def simulate(preset: str, output: Path, num_train: int, num_test: int, *, imprint: bool = False) -> Step:
+    flags = ["--num_train", num_train, "--num_validation", 0, "--num_test", num_test, "--overwrite", True]
+    if imprint:
+        flags += ["--imprint", True]
+    command = python("simulate.py", "--preset", preset, *flags, "--output_dir", output)
     return Step(f"Simulate {num_train + num_test} images of {preset}", output, command)
 
 
