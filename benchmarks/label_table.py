@@ -32,6 +32,15 @@ what it sees, which simulations know. "Equal total" is as much arithmetic as pre
 `python -m benchmarks.label_efficiency` makes them anew, by `label_efficiency.yaml`.
 """
 
+# Rows whose accuracies are compared in words.
+CLAIMED = {
+    "imprint": "pretrained on pixels and imprint",
+    "pixels": "pretrained on pixels alone",
+    "scratch_total": "from scratch with as much arithmetic in total",
+    "resnet": "of a ResNet with as much",
+    "pca_arcsinh": "of PCA and logistic regression",
+}
+
 
 def label_tables(results: dict[str, Any]) -> Iterator[str]:
     """A table for each task and set."""
@@ -93,3 +102,20 @@ def _costs(cells: Sequence[dict[str, Any]]) -> list[str]:
         parts = [mean(costs[name][unit] for costs in spent if name in costs) for name in spent[0]]
         columns.append(" + ".join(f"{part:.2g}" for part in parts))
     return columns
+
+
+def pretraining_claim(results: dict[str, Any], set_name: str = "lens_default") -> str:
+    """Sentences that say where pretraining pays on a set, and where not; empty where nothing was measured of it."""
+    cells = [cell for cell in results["cells"] if (cell["task"], cell["set"]) == ("classification", set_name)]
+    sentences = []
+    for fraction in sorted({cell["fraction"] for cell in cells}):
+        of_fraction = [cell for cell in cells if cell["fraction"] == fraction]
+        named = {row: [cell for cell in of_fraction if cell["row"] == row] for row in CLAIMED}
+        if not (named["imprint"] and named["scratch_total"]):
+            continue
+        others = [f"{CLAIMED[row]} {_numbers(found, ['accuracy'])}" for row, found in named.items() if found]
+        sentences.append(
+            f"With {100 * fraction:g}% of the labels of `{set_name}` ({of_fraction[0]['num_labelled']}) the accuracy is "
+            f"{', '.join(others[:-1])} and {others[-1]}."
+        )
+    return " ".join(sentences)

@@ -1,13 +1,14 @@
 """The label-efficiency protocol on a handful of images: what is compared is comparable, and nothing is made twice."""
 
 import json
+import re
 import sys
 
 import pytest
 import yaml
 
 from benchmarks import label_efficiency, results
-from benchmarks.label_table import label_tables, words_of
+from benchmarks.label_table import label_tables, pretraining_claim, words_of
 
 
 STEPS = {"batch_size": 4, "learning_rate": 1e-3, "adam_beta2": 0.99}
@@ -95,3 +96,11 @@ def test_the_table_has_a_mean_and_spread_of_seeds_and_a_gap_for_what_is_missing(
     assert line.split("|")[3].startswith(f" {cell(made, 'resnet')['accuracy'] + 0.1:.3f} ± 0.141 / ")
     assert line.endswith("| 0, 1 |")
     assert "pretrained on pixels and imprint of `there`, fine-tuned" in text
+
+
+def test_the_claim_in_words_has_the_numbers_of_the_cells(made):
+    accuracies = [cell(made, row)["accuracy"] for row in ("imprint", "scratch_total", "resnet", "pca_arcsinh")]
+    text = pretraining_claim(made, "here")
+    assert text.startswith("With 50% of the labels of `here` (30) the accuracy is pretrained on pixels and imprint ")
+    assert re.findall(r"0\.\d{3}", text) == [f"{accuracy:.3f}" for accuracy in accuracies]
+    assert pretraining_claim(made, "there") == ""
