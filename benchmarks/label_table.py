@@ -37,8 +37,8 @@ CLAIMED = {
     "imprint": "pretrained on pixels and imprint",
     "pixels": "pretrained on pixels alone",
     "scratch_total": "from scratch with as much arithmetic in total",
-    "resnet": "of a ResNet with as much",
-    "pca_arcsinh": "of PCA and logistic regression",
+    "resnet": "by a ResNet with as much",
+    "pca_arcsinh": "by PCA and logistic regression",
 }
 
 
@@ -113,9 +113,7 @@ def pretraining_claim(results: dict[str, Any], set_name: str = "lens_default") -
         named = {row: [cell for cell in of_fraction if cell["row"] == row] for row in CLAIMED}
         if not (named["imprint"] and named["scratch_total"]):
             continue
-        others = [f"{CLAIMED[row]} {_numbers(found, ['accuracy'])}" for row, found in named.items() if found]
-        sentences.append(
-            f"With {100 * fraction:g}% of the labels of `{set_name}` ({of_fraction[0]['num_labelled']}) the accuracy is "
-            f"{', '.join(others[:-1])} and {others[-1]}."
-        )
+        parts = [f"{_numbers(found, ['accuracy'])} {CLAIMED[row]}" for row, found in named.items() if found]
+        labels = f"{100 * fraction:g}% of the labels of `{set_name}` ({of_fraction[0]['num_labelled']})"
+        sentences.append(f"With {labels} the accuracy is {', '.join(parts[:-1])} and {parts[-1]}.")
     return " ".join(sentences)
