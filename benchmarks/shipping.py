@@ -1,7 +1,7 @@
 """Makes the checkpoints that this repository carries of what `benchmarks.training` leaves.
 
     python -m benchmarks.shipping --runs runs/benchmarks   # from trained networks
-    python -m benchmarks.shipping                          # renews code, configurations and cards of those that are here
+    python -m benchmarks.shipping                          # renews code, configurations and cards of those here
 
 Each becomes the files that `python -m lens_transformers.hub push` uploads, with the code of this version: a change to
 the network's code, the image processor's or the cards' templates calls for renewal.

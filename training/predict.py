@@ -1,6 +1,6 @@
-"""Apply checkpoints to files: a table of probabilities, anomaly scores and embeddings, or super-resolved files.
+r"""Apply checkpoints to files: a table of probabilities, anomaly scores and embeddings, or super-resolved files.
 
-    python training/predict.py --checkpoints checkpoints/lens-mae-tiny-64-lens-default --files night/ \\
+    python training/predict.py --checkpoints checkpoints/lens-mae-tiny-64-lens-default --files night/ \
         --scale_to_peak True --output night.csv
     python training/predict.py --checkpoints runs/classify runs/pretrain --files night/ --output night.parquet
     python training/predict.py --checkpoints runs/sr --files night/ --output_dir sharp --save_outputs fits
