@@ -1,12 +1,15 @@
 """Our presets beside the official samples: do they look alike, and does what is fitted on ours work on theirs?
 
     python -m benchmarks.official_samples FOLDER [--figures FOLDER]
+    python -m benchmarks.official_samples FOLDER --zero_shot   # what the networks in checkpoints/ make of them, alone
 
-FOLDER holds foundation_64 (Model II), deeplense_model_2_original, sr_pairs_75_150 and common_test_150, none of which
-this repository may carry. Nothing is ever fitted on them but the position of one source.
+FOLDER holds foundation_64 (Model II), deeplense_model_2_original, sr_pairs_75_150, common_test_150,
+real_sr_pairs_64_128 and telescope, none of which this repository may carry. Nothing is ever fitted on them but the
+position of one source.
 """
 
 import argparse
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -16,15 +19,25 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy.optimize import least_squares
+from torch.nn import functional as F
 
-from lens_transformers.evaluation import pca_logistic_rows, upsampling_rows
+from lens_transformers import pipeline
+from lens_transformers.evaluation import (
+    ClassificationMetric,
+    SuperResolutionMetric,
+    bicubic_upsample,
+    pca_logistic_rows,
+    upsampling_rows,
+)
+from lens_transformers.pipelines import read_image_file
 from lens_transformers.simulation import get_preset, simulate
 from lens_transformers.simulation.grid import crop, pixel_grid
 from lens_transformers.simulation.optics import Optics, observe
 from lens_transformers.simulation.rendering import render
 from lens_transformers.simulation.scenes import Scene, draw_scene
 
-from .results import write_results
+from .results import FOLDER, write_results
+from .shipping import CHECKPOINTS
 from .shortcuts import min_max
 
 
@@ -33,6 +46,14 @@ CLASSES = {
     "common_test_150": ("no", "sphere", "vort"),
 }
 COMPARED_IMAGES = 300
+FITTED_IMAGES = 6000
+CLASSIFIERS = ("lens-mae-tiny-64-deeplense-model-2", "lens-mae-tiny-64-lens-default")
+# What they were trained on, and what linear models beside them are fitted to.
+TRAINED_ON = ("deeplense_model_2", "lens_default")
+SHARPENERS = ("lens-sr-x2-sr-deeplense", "lens-sr-x2-sr-physical")
+TELESCOPES = {"Euclid VIS": "euclid*/vis_data.fits", "HST": "hst*/image.fits"}
+# The side that the classifiers were trained on, and about that of the lens in a telescope's image.
+SIZE = 64
 
 
 def main() -> None:
@@ -41,8 +62,14 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder of the official samples")
     parser.add_argument("--figures", type=Path, help="where to write a figure a preset, ours beside theirs")
     parser.add_argument("--num_images", type=int, default=12_000, help="simulated images to fit the classifier on")
+    parser.add_argument("--zero_shot", action="store_true", help="measure the networks in checkpoints/ alone")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    path = FOLDER / "official_samples.json"
+    if arguments.zero_shot:
+        known = json.loads(path.read_text(encoding="utf-8"))["results"] if path.is_file() else {}
+        write_results("official_samples", {**known, **apply_checkpoints(arguments.data)})
+        return
     results = {
         "classifier_of_deeplense_model_2_on_foundation_64": classify(
             arguments.data, "foundation_64", "deeplense_model_2", arguments.num_images
@@ -52,6 +79,7 @@ def main() -> None:
             arguments.data, "common_test_150", "deeplense_common", 1500
         ),
         "recipe_of_deeplense_model_2_original": recipe_of_original(arguments.data),
+        **apply_checkpoints(arguments.data),
     }
     for preset, folder in (("deeplense_model_2", "foundation_64"), ("deeplense_common", "common_test_150")):
         images, labels = load_classes(arguments.data, folder)
@@ -75,11 +103,84 @@ def load_classes(data: Path, folder: str) -> tuple[np.ndarray, np.ndarray]:
     return min_max(np.stack(images).astype(np.float32)), np.array(labels)
 
 
-def load_pairs(data: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The official pairs, low and high resolution."""
-    paths = [sorted((data / "sr_pairs_75_150").glob(f"{kind}_*.npy")) for kind in ("LR", "HR")]
-    low, high = (np.stack([np.load(path) for path in some]).astype(np.float32) for some in paths)
+def load_pairs(data: Path, folder: str = "sr_pairs_75_150") -> tuple[np.ndarray, np.ndarray]:
+    """The official pairs, low and high resolution, `(images, 1, height, width)`."""
+    paths = [sorted((data / folder).glob(f"{kind}_*.npy")) for kind in ("LR", "HR")]
+    low, high = (np.stack([np.load(path).squeeze()[None] for path in some]).astype(np.float32) for some in paths)
     return low, high
+
+
+def apply_checkpoints(data: Path) -> dict[str, dict[str, list[dict]]]:
+    """What the networks in checkpoints/ make of official images, and of ours in as few bits."""
+    lenses = simulate("deeplense_model_2", COMPARED_IMAGES, seed=1)
+    rounded = np.round(255 * min_max(lenses.image.numpy())) / 255
+    words = f"Model II as simulated here, {COMPARED_IMAGES} images rounded to the 8 bits that the official ones have"
+    return {"zero_shot": zero_shot(data), "rounded": {words: tell_classes(rounded, lenses.label.numpy())}}
+
+
+def zero_shot(data: Path) -> dict[str, list[dict]]:
+    """What the networks in checkpoints/ make of every official set, beside baselines where they need no training."""
+    foundation, labels = load_classes(data, "foundation_64")
+    originals = [np.load(data / "deeplense_model_2_original" / f"{name}.npy") for name in ("nosub", "cdm", "axion")]
+    originals = min_max(np.stack(originals).reshape(-1, 1, SIZE, SIZE).astype(np.float32))
+    common, common_labels = load_classes(data, "common_test_150")
+    common = min_max(F.interpolate(torch.from_numpy(common), SIZE, mode="bicubic", antialias=True).numpy())
+    telescope = {name: cut_lens(next((data / "telescope").glob(files))) for name, files in TELESCOPES.items()}
+    model_2 = np.concatenate([foundation, originals]), np.concatenate([labels, [0, 1, 2]])
+    return {
+        f"Model II, {len(model_2[0])} images": tell_classes(*model_2),
+        f"common test, {len(common)} images made 64×64": tell_classes(common, common_labels),
+        "10 pairs 75→150": sharpen(*load_pairs(data)),
+        "4 pairs of real sky 64→128": sharpen(*load_pairs(data, "real_sr_pairs_64_128")),
+        "two lenses of telescopes, 64×64 pixels around each, over their peak": [
+            {"name": f"{lens}, {network}", **numbers}
+            for lens, image in telescope.items()
+            for network, numbers in describe_lens(image).items()
+        ],
+    }
+
+
+def cut_lens(path: Path) -> np.ndarray:
+    """The middle of a telescope's image, `(1, 1, 64, 64)`, over its brightest pixel."""
+    image = read_image_file(path)[0].astype(np.float32)
+    top, left = ((side - SIZE) // 2 for side in image.shape)
+    cut = image[None, None, top : top + SIZE, left : left + SIZE]
+    return cut / cut.max()
+
+
+def tell_classes(images: np.ndarray, labels: np.ndarray) -> list[dict]:
+    """The row of each classifier, and those of linear models fitted to simulated images like its own."""
+    rows = []
+    for name in CLASSIFIERS:
+        probabilities = pipeline("classification", CHECKPOINTS / name).logits(images).softmax(dim=1)
+        rows.append({"name": name, **ClassificationMetric().compute(predictions=probabilities, references=labels)})
+    for preset in TRAINED_ON:
+        lenses = simulate(preset, FITTED_IMAGES)
+        fitted = pca_logistic_rows(min_max(lenses.image.numpy()), lenses.label.numpy(), images, labels)
+        rows += [{**row, "name": f"{row['name']}, fitted to {preset}"} for row in fitted]
+    return rows
+
+
+def sharpen(low: np.ndarray, high: np.ndarray) -> list[dict]:
+    """The row of each super-resolution network, and those of upsampling."""
+    rows = []
+    for name in SHARPENERS:
+        sharp = pipeline("super-resolution", CHECKPOINTS / name)(low)
+        rows.append({"name": name, **SuperResolutionMetric().compute(predictions=sharp, references=high)})
+    return rows + upsampling_rows(None, None, low, high)
+
+
+def describe_lens(image: np.ndarray) -> dict[str, dict[str, float]]:
+    """What each network says of an image of which nobody knows the truth: probabilities, or the flux that it keeps."""
+    said: dict[str, dict[str, float]] = {}
+    for name in CLASSIFIERS:
+        answer = pipeline("classification", CHECKPOINTS / name)(image)
+        probabilities = zip(answer.class_names, answer.probabilities[0].tolist(), strict=True)
+        said[name] = {f"probability_of_{class_name}": probability for class_name, probability in probabilities}
+    sharpened = {name: pipeline("super-resolution", CHECKPOINTS / name)(image) for name in SHARPENERS}
+    for name, sharp in {**sharpened, "Bicubic": bicubic_upsample(image, 2)}.items():
+        said[name] = {"flux_ratio": float(sharp.mean() / image.mean())}
+    return said
 
 
 def classify(data: Path, folder: str, preset: str, num_images: int) -> dict:

@@ -1,9 +1,10 @@
-"""Writes benchmarks/README.md from what lies in benchmarks/results: `python -m benchmarks.table`."""
+"""Writes benchmarks/README.md, and the README's claims, from benchmarks/results: `python -m benchmarks.table`."""
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from .accuracy import claims_table, official_tables, training_tables
 from .label_table import label_tables
 from .results import FOLDER
 
@@ -24,22 +25,27 @@ be, and the goal, follow. {good} of {total} rows are as they must be.
 |---|---|---|---|---|---|---|
 """
 TRAINING_HEAD = """
-## What the recipes reach
+## What networks reach
 
-Each run is one of `training/recipes/`, or a plain network trained by one, and is measured on its own simulated test
-images, which nothing was chosen by; the rows under it are its baselines on the same images, intervals are 95%
-bootstraps over images. `python -m benchmarks.training` makes them anew.
+Each run is one of `training/recipes/`, or a plain network trained by one, and is measured on simulated test images
+which nothing was chosen by. Of one run the 95% interval over images stands in brackets, of several seeds the mean with
+the spread between them; the rows without a number of seeds are baselines on the same images. `python -m
+benchmarks.training` makes them anew.
 """
-# Of each kind of run the numbers that are shown, with their names.
-MEASURED = {
-    "accuracy": ("accuracy", "accuracy"),
-    "auc_macro": ("AUC", "accuracy"),
-    "ece": ("ECE", "accuracy"),
-    "psnr": ("PSNR [dB]", "psnr"),
-    "ssim": ("SSIM", "psnr"),
-    "flux_ratio": ("flux ratio", "psnr"),
-    "masked_mse_0.75": ("MSE of the hidden 75%", "masked_mse_0.75"),
-}
+EQUAL_TIME_HEAD = """
+## What they reach in the same time
+
+All are given the same minutes; what is pretrained, as many again before. `python -m benchmarks.training
+--max_train_seconds {seconds}` makes them anew.
+"""
+OFFICIAL_HEAD = """
+## On the official samples, zero-shot
+
+What the networks in `checkpoints/` make of official images, which none was trained on. They are few: mind the
+intervals. `python -m benchmarks.official_samples` measures it, and needs the samples.
+"""
+README = Path(__file__).parents[1] / "README.md"
+BEGIN, END = "<!-- claims:begin, written by python -m benchmarks.table -->", "<!-- claims:end -->"
 PEERS = {
     "vit_mae_sdpa": "ViTMAE, sdpa",
     "vit_mae_eager": "ViTMAE, eager",
@@ -54,57 +60,51 @@ PEERS = {
 
 
 def main() -> None:
-    """Writes the table."""
+    """Writes the tables, and of the full results the few lines that the README shows."""
     PATH.write_text(render(FOLDER), encoding="utf-8")
     print(f"Wrote {PATH}")
+    if PATH.parent == Path(__file__).parent:
+        README.write_text(with_claims(README.read_text(encoding="utf-8"), read(FOLDER)), encoding="utf-8")
+        print(f"Wrote {README}")
+
+
+def read(folder: Path) -> dict[str, dict]:
+    """The results of a folder by the name of their benchmark."""
+    return {name: content["results"] for name, content in _files(folder).items()}
+
+
+def _files(folder: Path) -> dict[str, dict]:
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
 
 
 def render(folder: Path) -> str:
     """The text of the table of all results of a folder."""
-    files = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
-    results = {name: content["results"] for name, content in files.items()}
+    results = read(folder)
     rows = [row for name, make_rows in ROWS.items() if name in results for row in make_rows(results[name])]
     good = [row for row in rows if row[-1] == "yes"]
     text = HEAD.format(good=len(good), total=len(rows))
     text += "".join(f"| {' | '.join(row)} |\n" for row in rows)
     if "training" in results:
         text += TRAINING_HEAD + "".join(training_tables(results["training"]))
+    if "equal_time" in results:
+        seconds = max(run["seconds"] for runs in results["equal_time"].values() for run in runs)
+        text += EQUAL_TIME_HEAD.format(seconds=seconds) + "".join(training_tables(results["equal_time"]))
     if "label_efficiency" in results:
         text += "".join(label_tables(results["label_efficiency"]))
+    official = results.get("official_samples", {})
+    if "zero_shot" in official:
+        text += OFFICIAL_HEAD + "".join(official_tables({**official["zero_shot"], **official["rounded"]}))
     text += "\n## Measured on\n\n"
     machines: dict[str, list[str]] = {}
-    for name, content in files.items():
+    for name, content in _files(folder).items():
         machines.setdefault(describe(content["machine"]), []).append(name)
     return text + "".join(f"- {', '.join(names)}: {machine}\n" for machine, names in machines.items())
 
 
-def training_tables(results: dict) -> Iterator[str]:
-    """A table for each kind of run, told by the number that every row of it has."""
-    for kind in dict.fromkeys(kind for _, kind in MEASURED.values()):
-        columns = {metric: words for metric, (words, its_kind) in MEASURED.items() if its_kind == kind}
-        yield f"\n| run | minutes | row | {' | '.join(columns.values())} |\n|{'---|' * (len(columns) + 3)}\n"
-        for name, runs in results.items():
-            for run in runs:
-                yield from training_lines(name, run, kind, columns)
-
-
-def training_lines(name: str, run: dict, kind: str, columns: dict[str, str]) -> Iterator[str]:
-    """The rows of a run, if it is of this kind; its first is the network."""
-    first = f"`{name}`, seed {run['training']['seed']} | {run['minutes']:g} ({run['training']['device']})"
-    for place, rows in (("", run["rows"]), (" on the official pairs", run.get("on_official_pairs", []))):
-        for row in rows:
-            if kind in row:
-                numbers = " | ".join(measured(row, metric) for metric in columns)
-                yield f"| {first} | {row['name']}{place} | {numbers} |\n"
-                first = " | "
-
-
-def measured(row: dict, metric: str) -> str:
-    """A number with its interval."""
-    if metric not in row:
-        return ""
-    interval = row.get("intervals", {}).get(metric)
-    return f"{row[metric]:.4g}" + ("" if interval is None else f" [{interval[0]:.4g}, {interval[1]:.4g}]")
+def with_claims(readme: str, results: dict) -> str:
+    """The README with its table of claims renewed."""
+    before, _, rest = readme.partition(BEGIN)
+    return f"{before}{BEGIN}\n{claims_table(results)}{END}{rest.partition(END)[2]}"
 
 
 def describe(machine: dict) -> str:
