@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .accuracy import claims_table, official_tables, training_tables
-from .label_table import label_tables
+from .label_table import label_tables, pretraining_claim
 from .results import FOLDER
 
 
@@ -19,7 +19,7 @@ of it still works. Each module says what it measures and how, and its peers that
 `requirements.txt`. This file is written from `results/`, by `python -m benchmarks.table`.
 
 A ratio is ours over the fastest peer's, measured in turns, with its lowest and highest round in brackets; what it must
-be, and the goal, follow. {good} of {total} rows are as they must be.
+be, and the goal, follow. {good} of the {total} rows that have to be something are as they must be.
 
 | what | ours | best peer | ratio | must | goal | as it must be |
 |---|---|---|---|---|---|---|
@@ -81,8 +81,8 @@ def render(folder: Path) -> str:
     """The text of the table of all results of a folder."""
     results = read(folder)
     rows = [row for name, make_rows in ROWS.items() if name in results for row in make_rows(results[name])]
-    good = [row for row in rows if row[-1] == "yes"]
-    text = HEAD.format(good=len(good), total=len(rows))
+    judged = [row[-1] for row in rows if row[-1]]
+    text = HEAD.format(good=judged.count("yes"), total=len(judged))
     text += "".join(f"| {' | '.join(row)} |\n" for row in rows)
     if "training" in results:
         text += TRAINING_HEAD + "".join(training_tables(results["training"]))
@@ -104,7 +104,10 @@ def render(folder: Path) -> str:
 def with_claims(readme: str, results: dict) -> str:
     """The README with its table of claims renewed."""
     before, _, rest = readme.partition(BEGIN)
-    return f"{before}{BEGIN}\n{claims_table(results)}{END}{rest.partition(END)[2]}"
+    claims = claims_table(results)
+    if "label_efficiency" in results:
+        claims += f"\n{pretraining_claim(results['label_efficiency'])}\n"
+    return f"{before}{BEGIN}\n{claims}{END}{rest.partition(END)[2]}"
 
 
 def describe(machine: dict) -> str:
@@ -122,15 +125,17 @@ def pretraining_rows(results: dict) -> Iterator[list[str]]:
 
 
 def memory_rows(results: dict) -> Iterator[list[str]]:
-    """Memory of training steps."""
+    """Memory of training steps: judged with partial decoding, which is there to save it."""
     for decoding in ("full", "partial"):
         for name, row in results.items():
             ours, theirs = row["peak_mib"][decoding], row["peak_mib"]["vit_mae_sdpa"]
+            ratio = ours / theirs
+            judged = judge_most(ratio, row["must"], row["goal"])
             yield [
                 f"peak memory of that step, {decoding} decoding: {name}, batch {row['batch_size']}",
                 f"{ours:.0f} MiB",
                 f"{theirs:.0f} MiB (ViTMAE, sdpa)",
-                *judge_most(ours / theirs, row["must"], row["goal"]),
+                *(judged if decoding == "partial" else [judged[0], "", "", ""]),
             ]
 
 

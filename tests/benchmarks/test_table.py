@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.__main__ import QUICK
 from benchmarks.results import FOLDER
-from benchmarks.table import ROWS, judge_least, judge_most, pretraining_rows, render
+from benchmarks.table import ROWS, judge_least, judge_most, memory_rows, pretraining_rows, render
 from benchmarks.timing import compare, time_in_turns
 
 
@@ -37,6 +37,13 @@ def test_every_way_takes_its_turn_and_the_warm_up_does_not_count():
 def test_a_row_is_as_it_must_be_or_not(ratio, least, most):
     assert judge_least(ratio, 1.05, 1.3) == [f"{ratio:.2f}", "≥ 1.05", "≥ 1.3", least]
     assert judge_most(ratio, 1.05, 1.0)[-1] == most
+
+
+def test_memory_is_judged_with_partial_decoding():
+    peaks = {"full": 110.0, "partial": 80.0, "vit_mae_sdpa": 100.0}
+    row = {"batch_size": 6, "peak_mib": peaks, "must": 0.85, "goal": 0.6}
+    full, partial = memory_rows({"tiny, float32, cpu": row})
+    assert full[3:] == ["1.10", "", "", ""] and partial[3:] == ["0.80", "≤ 0.85", "≤ 0.6", "yes"]
 
 
 def test_a_training_steps_row_names_its_fastest_peer():
