@@ -1,8 +1,10 @@
 """The tables of what networks reach: means over seeds, baselines once, and the README's lines of the same numbers."""
 
+import json
+
 from benchmarks.accuracy import claims_table, official_tables, training_tables
 from benchmarks.results import FOLDER
-from benchmarks.table import README, read, with_claims
+from benchmarks.table import README, read, render, with_claims
 from benchmarks.training import PEERS, RUNS, TRAINING
 
 
@@ -24,6 +26,16 @@ def test_several_seeds_are_a_mean_and_a_spread_and_one_is_an_interval():
     text = "".join(training_tables(RESULTS))
     assert "| LensMAE (from scratch) | 3 | 5 | 56 ± 1 |  | 0.9 ± 0 |  |\n" in text
     assert "| EDSR (from scratch) | 1 | 5 | 54 [53, 55] |  | 0.9 |  |\n" in text
+
+
+def test_runs_of_equal_time_stand_apart_with_the_command_that_made_them(tmp_path):
+    machine = {"processor": "x", "cores": 2, "python": "3.11", "versions": {}}
+    runs = {name: [run | {"seconds": 300} for run in runs] for name, runs in RESULTS.items()}
+    for name, results in (("training", RESULTS), ("equal_time", runs)):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"machine": machine, "results": results}))
+    text = render(tmp_path)
+    assert text.count("| LensMAE (pretrained) | 1 | 5 + 5 |") == 2
+    assert "--max_train_seconds 300` makes them anew" in text
 
 
 def test_a_run_that_starts_from_another_has_its_minutes_as_well():
