@@ -19,7 +19,7 @@ from . import results
 
 # What each benchmark is given to be quick.
 QUICK = {
-    "pretraining": ("--quick",),
+    "training_step": ("--quick",),
     "memory": ("--quick",),
     "inference": ("--quick",),
     "super_resolution": ("--quick",),

@@ -26,7 +26,7 @@ IMPORTS = {
 MODELS = {"ours": "full", "transformers": "vit_mae_sdpa"}
 SAVE = """
 import sys
-from benchmarks.pretraining import make_model, NETWORKS
+from benchmarks.training_step import make_model, NETWORKS
 for name, folder in zip(sys.argv[2::2], sys.argv[3::2]):
     make_model(NETWORKS[sys.argv[1]][0], name).save_pretrained(folder)
 """
@@ -46,7 +46,7 @@ def main() -> None:
     """Prints the seconds and writes results/cold_start.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--network", default="base", help="one of benchmarks/pretraining.py")
+    parser.add_argument("--network", default="base", help="one of benchmarks/training_step.py")
     arguments = parser.parse_args()
     seconds: dict[str, dict[str, list[float]]] = {
         what: {"ours": [], "transformers": []} for what in (*IMPORTS, "from_pretrained")

@@ -2,7 +2,7 @@
 
     python -m benchmarks.inference [--rounds 5] [--quick]
 
-Both are in float32, of the layers of benchmarks/pretraining.py, with every attention that ViT can run here; the
+Both are in float32, of the layers of benchmarks/training_step.py, with every attention that ViT can run here; the
 fastest counts. A batch of 64 large images takes long enough on a CPU to be timed once.
 """
 

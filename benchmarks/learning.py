@@ -1,4 +1,4 @@
-"""Loops of the label-efficiency protocol: a network learns rows of tensors in memory, and its cost is kept."""
+"""Loops of the pretraining protocol: a network learns rows of tensors in memory, and its cost is kept."""
 
 import time
 from collections.abc import Callable

@@ -2,7 +2,7 @@
 
     python -m benchmarks.memory [--quick]
 
-Each step of benchmarks/pretraining.py runs twice in a process of its own, weights, gradients and AdamW's moments
+Each step of benchmarks/training_step.py runs twice in a process of its own, weights, gradients and AdamW's moments
 included. Those are 1.8 GB of `base`, so on a CPU the batches are larger than the ones that are timed. The peak is the
 process's resident memory, less that of a process which has only imported the same, and on a GPU what torch allocated.
 """
@@ -23,7 +23,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="the smallest step alone")
     arguments = parser.parse_args()
-    imported = run_python("-c", "import benchmarks.pretraining").peak_mib
+    imported = run_python("-c", "import benchmarks.training_step").peak_mib
     has_gpu = run_python("-c", "import torch; print(torch.cuda.is_available())").output.split()[-1] == "True"
     results = {}
     for device in ("cpu", *(["cuda"] if has_gpu else [])):
@@ -33,7 +33,7 @@ def main() -> None:
                 for model in MODELS:
                     batch_size = 2 if arguments.quick else BATCH_SIZES[network][device]
                     one_step = ("--one_step", network, dtype, model, device, str(batch_size))
-                    cost = run_python("-m", "benchmarks.pretraining", *one_step)
+                    cost = run_python("-m", "benchmarks.training_step", *one_step)
                     peaks[model] = cost.printed_number if device == "cuda" else cost.peak_mib - imported
                 peer = peaks["vit_mae_sdpa"]
                 name = f"{network}, {dtype}, {device}"

@@ -1,114 +1,380 @@
-"""A training step of the masked autoencoder beside one of transformers' ViTMAE, of the same layers, batch and mask.
+"""What pretraining brings, by the number of labels: the protocol of pretraining.yaml.
 
-    python -m benchmarks.pretraining [--rounds 3] [--quick]
+    python -m benchmarks.pretraining [--sets lens_default] [--fractions 0.01] [--seeds 0 1 2] [--rows imprint]
+    python -m benchmarks.pretraining --recipe my.yaml --output_dir runs/my_labels
 
-A step is the loss, its gradients and fused AdamW. `base` is the published network on one band of 224x224 pixels,
-`tiny` the widths of our smallest on 64x64, both with the linear stem and the class token that ViTMAE has; in bfloat16
-a step runs in autocast, as Trainer has it. ViTMAE is given the sin-cos positions that its published weights have and a
-new one lacks, and every attention that it can run here; the fastest counts. `partial` predicts a quarter of the hidden
-patches (`prediction_ratio`). On a CPU one core is timed, on a GPU the clock.
+A cell of the table is a row, such as "pretrained + fine-tuned", on a part of a set's labels, with one seed. Cells that
+results/pretraining.json has already are not made again: it may be stopped at any moment and go on, or grow by a
+seed. Everything is simulated: samples of one seed, of which each split has its own. It takes hours on a CPU, so
+`python -m benchmarks` leaves it out.
+
+Rows "at equal total" are given as many floating-point operations as pretraining and fine-tuning together.
 """
 
 import argparse
+import json
 from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-from transformers import PreTrainedModel, ViTMAEConfig, ViTMAEForPreTraining
+import yaml
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.metrics import r2_score
+from sklearn.model_selection import train_test_split
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import nn
 
-from lens_transformers import LensMAE, LensMAEConfig
+from lens_transformers import (
+    LensMAEConfig,
+    LensMAEForClassification,
+    LensMAEForPreTraining,
+    LensMAEImageProcessor,
+    LensMAEModel,
+)
+from lens_transformers.data import LABEL_NAMES, get_augmentation
+from lens_transformers.evaluation import ClassificationMetric, pca_logistic_rows
+from lens_transformers.simulation import get_preset, simulate
 
-from .results import write_results
-from .timing import compare, time_in_turns
+from .learning import DEVICE, Cost, Schedule, count_flops, embed, learn, predict
+from .peers import ResNet, SmallResNetConfig
+from .results import FOLDER, write_results
 
 
-VIT_LAYOUT = {"stem_type": "patch", "mask_unit_size": 1, "use_cls_token": True, "pooling": "cls"}
-# Configuration, side of the images, and images of a batch on a CPU and on a GPU.
-NETWORKS = {
-    "base": (LensMAEConfig(), 224, 8, 128),
-    "tiny": (LensMAEConfig.from_size("tiny", **VIT_LAYOUT), 64, 64, 1024),
-}
+NAME = "pretraining"
+RECIPE = Path(__file__).with_name(f"{NAME}.yaml")
+# As data.simulated has them.
+FIRST_TRAIN, FIRST_TEST = 2**60, 3 * 2**60
+STRETCH = 0.02
+NUM_NEIGHBOURS = 20
+# What an encoder learns before it sees a label: the hidden pixels; a quarter of them at each step; or all of them, and
+# the imprint of substructure.
 PREDICTION_RATIO = 0.25
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-MODELS = ("full", "partial", "vit_mae_sdpa", "vit_mae_eager")
+TARGETS = ("pixels", "partial", "imprint")
+PROBES = ("linear", "attentive", "knn")
+ROWS = (
+    *("pca_raw", "pca_arcsinh", "resnet", "scratch", "scratch_total"),
+    *(f"{encoder}_{probe}" for encoder in ("random", "pixels", "imprint") for probe in PROBES),
+    *TARGETS,
+)
+KEYS = ("task", "set", "row", "fraction", "seed")
 
 
 def main() -> None:
-    """Prints the rows and writes results/pretraining.json."""
+    """Makes the cells that are missing, and writes each as soon as it is there."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="one round of the smallest steps")
-    one_step = ("NETWORK", "DTYPE", "MODEL", "DEVICE", "BATCH_SIZE")
-    parser.add_argument("--one_step", nargs=5, metavar=one_step, help="run it alone, for benchmarks/memory.py")
+    parser.add_argument("--recipe", type=Path, default=RECIPE)
+    parser.add_argument("--sets", nargs="+", help="of the recipe; default: all")
+    parser.add_argument("--fractions", nargs="+", type=float, help="of the recipe; default: all")
+    parser.add_argument("--seeds", nargs="+", type=int, help="default: those of the recipe")
+    parser.add_argument("--rows", nargs="+", help=f"of {', '.join(ROWS)}; default: all, and transfers")
+    parser.add_argument("--tasks", nargs="+", default=["classification", "regression"])
+    parser.add_argument("--output_dir", type=Path, default=Path("runs/pretraining"), help="for encoders")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    if arguments.one_step is not None:
-        *what, batch_size = arguments.one_step
-        step = make_step(*what, int(batch_size))
-        step()
-        step()
-        device = what[-1]
-        if device == "cuda":
-            print(torch.cuda.max_memory_allocated() / 2**20)
-        return
-    results = {}
-    for device in ("cpu", *(["cuda"] if torch.cuda.is_available() else [])):
-        for network in ("tiny",) if arguments.quick else NETWORKS:
-            for dtype in DTYPES:
-                name = f"{network}, {dtype}, {device}"
-                results[name] = time_steps(network, dtype, device, arguments.rounds, arguments.quick)
-                print(name, results[name], flush=True)
-    print(f"Wrote {write_results('pretraining', results)}")
+    recipe = yaml.safe_load(arguments.recipe.read_text(encoding="utf-8"))
+    for set_name in arguments.sets or recipe["sets"]:
+        study = Study(recipe, set_name, arguments.output_dir)
+        for seed in arguments.seeds or recipe["seeds"]:
+            for task in arguments.tasks:
+                for fraction in arguments.fractions or recipe["fractions"]:
+                    for row in arguments.rows or rows_of(recipe, set_name, task):
+                        key = dict(zip(KEYS, (task, set_name, row, fraction, seed), strict=True))
+                        if any(key.items() <= cell.items() for cell in read_cells(recipe)):
+                            continue
+                        cell = {**key, **study.make_cell(task, row, fraction, seed)}
+                        # Read again: another process may have made others meanwhile.
+                        write_results(NAME, {"recipe": recipe, "cells": [*read_cells(recipe), cell]})
+                        print({name: value for name, value in cell.items() if name != "intervals"}, flush=True)
 
 
-def time_steps(network: str, dtype: str, device: str, rounds: int, quick: bool) -> dict:
-    """Full and partial decoding, each beside ViTMAE."""
-    batch_size = 2 if quick else NETWORKS[network][3 if device == "cuda" else 2]
-    steps = {model: make_step(network, dtype, model, device, batch_size) for model in MODELS}
-    seconds = time_in_turns(steps, 1 if quick else rounds, device)
-    peers = {name: times for name, times in seconds.items() if name.startswith("vit_mae")}
-    return {
-        "batch_size": batch_size,
-        "full": compare({"ours": seconds["full"], **peers}, batch_size, must=1.05, goal=1.3),
-        "partial": compare({"ours": seconds["partial"], **peers}, batch_size, must=1.5, goal=2.0),
-    }
+def read_cells(recipe: dict) -> list[dict]:
+    """The cells that are there.
+
+    Raises:
+        SystemExit: If they are another recipe's.
+    """
+    path = FOLDER / f"{NAME}.json"
+    if not path.is_file():
+        return []
+    results = json.loads(path.read_text(encoding="utf-8"))["results"]
+    if results["recipe"] != recipe:
+        raise SystemExit(f"{path} has the cells of another recipe: move it away to begin anew.")
+    return results["cells"]
 
 
-def make_step(network: str, dtype: str, model: str, device: str, batch_size: int) -> Callable[[], None]:
-    """A network with its optimizer, and one step of it on images and a mask that are always the same."""
-    config, size, *_ = NETWORKS[network]
-    torch.manual_seed(0)
-    pixel_values = torch.randn(batch_size, 1, size, size).to(device)
-    noise = torch.rand(batch_size, (size // config.patch_size) ** 2).to(device)
-    made = make_model(config, model).to(device).train()
-    optimizer = torch.optim.AdamW(made.parameters(), lr=1e-4, fused=True)
-
-    def step() -> None:
-        with torch.autocast(device, torch.bfloat16, enabled=dtype == "bfloat16"):
-            loss = made(pixel_values, noise=noise).loss
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return step
+def rows_of(recipe: dict, set_name: str, task: str) -> list[str]:
+    """The rows of a set."""
+    if task == "regression":
+        return ["pca_ridge", "resnet", "scratch", "scratch_total", "pixels", "imprint"]
+    return [*ROWS, *(f"imprint_from_{start}" for start, end in recipe["transfers"] if end == set_name)]
 
 
-def make_model(config: LensMAEConfig, name: str) -> PreTrainedModel:
-    """One of `MODELS`, from scratch."""
-    if name.startswith("vit_mae"):
-        return make_vit_mae(config, name.removeprefix("vit_mae_"))
-    ratio = PREDICTION_RATIO if name == "partial" else None
-    return LensMAE(LensMAEConfig.from_dict({**config.to_dict(), "prediction_ratio": ratio}))
+class Study:
+    """One set, and what learns it.
+
+    Args:
+        recipe: The protocol.
+        name: Of the set.
+        output_dir: Where pretrained encoders are left, and looked for.
+    """
+
+    def __init__(self, recipe: dict, name: str, output_dir: Path):
+        self.recipe = recipe
+        self.name = name
+        self.output_dir = output_dir
+        self.settings = recipe["sets"][name]
+        self.augmentation = get_augmentation(self.settings["augmentation"])
+        self.schedules = {name: Schedule(**recipe[name]) for name in ("pretraining", "fine_tuning", "probe")}
+
+    @cached_property
+    def lenses(self) -> dict[str, Any]:
+        """The simulated images to train and to test on."""
+        config = get_preset(self.settings["preset"])
+        if "instrument" in self.settings:
+            config = config.observed_by(self.settings["instrument"])
+        return {
+            split: simulate(
+                config, self.settings[f"num_{split}"], start=start, imprint=split == "train", progress=True
+            )
+            for split, start in (("train", FIRST_TRAIN), ("test", FIRST_TEST))
+        }
+
+    @cached_property
+    def image_processor(self) -> LensMAEImageProcessor:
+        """With constants measured on training images."""
+        images, side = self.lenses["train"].image, self.settings.get("side")
+        resizing = {"do_resize": True, "size": {"height": side, "width": side}} if side else {}
+        settings = {"normalization": "arcsinh", "stretch": STRETCH, "num_bands": images.shape[1]}
+        return LensMAEImageProcessor.measured_on(images[:2000], **settings, **resizing)
+
+    @cached_property
+    def images(self) -> dict[str, torch.Tensor]:
+        """What networks see, by split; and the `imprint` of the training images, scaled alike."""
+        sources = {split: lenses.image for split, lenses in self.lenses.items()}
+        sources["imprint"] = self.lenses["train"].imprint
+        return {name: self._process(images) for name, images in sources.items()}
+
+    def _process(self, images: torch.Tensor) -> torch.Tensor:
+        parts = [self.image_processor(part, return_tensors="pt").pixel_values for part in images.split(1000)]
+        return torch.cat(parts)
+
+    def make_config(self, **settings: Any) -> LensMAEConfig:
+        """Of the network for these images."""
+        bands, *size = self.images["train"].shape[1:]
+        return LensMAEConfig.from_size(
+            self.recipe["model_size"], image_size=tuple(size), num_channels=bands, **settings
+        )
+
+    def make_cell(self, task: str, row: str, fraction: float, seed: int) -> dict[str, Any]:
+        """Measures a row."""
+        labels = self.lenses["train"].label.numpy()
+        rows = np.arange(len(labels))
+        if fraction < 1:
+            count = round(fraction * len(labels))
+            rows, _ = train_test_split(rows, train_size=count, stratify=labels, random_state=seed)
+        shown = f"{self.name}, {row}, {fraction:g} of the labels, seed {seed}"
+        measure = self._classify if task == "classification" else self._regress
+        return {"num_labelled": len(rows), **measure(row, torch.from_numpy(rows), seed, shown)}
+
+    def _classify(self, row: str, rows: torch.Tensor, seed: int, shown: str) -> dict[str, Any]:
+        labels = {split: lenses.label for split, lenses in self.lenses.items()}
+        train, train_labels = self.images["train"][rows], labels["train"][rows]
+        if row.startswith("pca"):
+            pixels = [self.lenses["train"].image[rows].numpy(), train_labels.numpy()]
+            pixels += [self.lenses["test"].image.numpy(), labels["test"].numpy()]
+            raw, stretched = pca_logistic_rows(*pixels, max_train=12000, seed=seed)
+            scores = raw if row == "pca_raw" else stretched
+            return {name: scores[name] for name in ("accuracy", "auc_macro", "ece", "intervals")}
+        if row.rpartition("_")[2] in PROBES:
+            encoder, _, probe = row.rpartition("_")
+            probabilities, costs = self._probe(encoder, probe, rows, seed, shown)
+        else:
+            model, costs = self._start(row, seed, len(LABEL_NAMES))
+            costs["learning"] = self._tune(model, row, (train, train_labels), _cross_entropy, seed, shown)
+            probabilities = predict(model, train, self.images["test"]).softmax(-1)
+        metric = ClassificationMetric(LABEL_NAMES)
+        scores = metric.compute(predictions=probabilities.numpy(), references=labels["test"].numpy())
+        kept = {name: scores[name] for name in ("accuracy", "auc_macro", "ece", *(f"auc_{n}" for n in LABEL_NAMES))}
+        intervals = {name: scores["intervals"][name] for name in kept}
+        return {**kept, "intervals": intervals, "costs": {name: cost.as_dict() for name, cost in costs.items()}}
+
+    def _regress(self, row: str, rows: torch.Tensor, seed: int, shown: str) -> dict[str, Any]:
+        names = self.recipe["regression"]
+        values = {
+            split: torch.stack([lenses.parameters[name] for name in names], dim=1).float()
+            for split, lenses in self.lenses.items()
+        }
+        train = values["train"][rows]
+        mean = train.nanmean(dim=0)
+        deviation = (train - mean).square().nanmean(dim=0).sqrt()
+        targets = (train - mean) / deviation
+        costs: dict[str, Cost] = {}
+        if row == "pca_ridge":
+            predicted = self._ridge(rows, targets)
+        else:
+            model, costs = self._start(row, seed, len(names))
+            columns = (self.images["train"][rows], targets)
+            costs["learning"] = self._tune(model, row, columns, _squared_error, seed, shown)
+            predicted = predict(model, columns[0], self.images["test"])
+        predicted, tested = predicted * deviation + mean, values["test"]
+        known = ~tested.isnan()
+        scores = {
+            f"r2_{name}": r2_score(tested[known[:, column], column], predicted[known[:, column], column])
+            for column, name in enumerate(names)
+        }
+        return {**scores, "costs": {name: cost.as_dict() for name, cost in costs.items()}}
+
+    def _ridge(self, rows: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        pixels = {split: self.images[split].flatten(1).numpy() for split in ("train", "test")}
+        rows = rows[:12000]
+        predicted = []
+        for column in targets[:12000].T:
+            known = ~column.isnan()
+            train = pixels["train"][rows[known]]
+            # As many components as images would leave the last of them without variance to standardise by.
+            components = PCA(min(100, len(train) // 2), svd_solver="randomized", random_state=0)
+            model = make_pipeline(components, StandardScaler(), RidgeCV(np.logspace(-2, 4, 13)))
+            predicted.append(torch.from_numpy(model.fit(train, column[known]).predict(pixels["test"])))
+        return torch.stack(predicted, dim=1).float()
+
+    def _start(self, row: str, seed: int, num_outputs: int) -> tuple[Any, dict[str, Cost]]:
+        """The network of a row as it is before it sees a label, and what that took."""
+        torch.manual_seed(seed)
+        config = self.make_config(num_labels=num_outputs)
+        if row == "resnet":
+            return ResNet(SmallResNetConfig(config.num_channels, num_labels=num_outputs)), {}
+        model = LensMAEForClassification(config)
+        if row in ("scratch", "scratch_total"):
+            return model, {}
+        target, _, start = row.partition("_from_")
+        study = Study(self.recipe, start, self.output_dir) if start else self
+        pretrained, cost = study.pretrain(target, seed)
+        # Positions are no weights: they are those of this set's images.
+        model.lens_mae.load_state_dict(pretrained.state_dict())
+        return model, {"pretraining": cost}
+
+    def _tune(
+        self, model: nn.Module, row: str, columns: tuple[torch.Tensor, ...], loss_of: Callable, seed: int, shown: str
+    ) -> Cost:
+        schedule = self.schedules["fine_tuning"]
+        if row in ("resnet", "scratch_total"):
+            flops = self._flops(model, columns, loss_of)
+            schedule = replace(schedule, num_steps=round(self._total_flops / flops))
+        return learn(model, schedule, columns, loss_of, seed, self.augmentation, shown)
+
+    def _flops(self, model: nn.Module, columns: tuple[torch.Tensor, ...], loss_of: Callable) -> int:
+        batch = [column[: self.schedules["fine_tuning"].batch_size] for column in columns]
+        # A batch that is too small for its whole size counts as if it had it.
+        share = len(batch[0]) / self.schedules["fine_tuning"].batch_size
+        model.to(DEVICE)
+        return round(count_flops(model, lambda: loss_of(model, *(part.to(DEVICE) for part in batch))) / share)
+
+    @cached_property
+    def _total_flops(self) -> float:
+        """Of pretraining, which is the costlier one with an imprint, and of fine-tuning."""
+        tuned, pretrained = (
+            LensMAEForClassification(self.make_config(num_labels=3)),
+            self._make_pretraining("imprint", 0),
+        )
+        columns = (self.images["train"], self.lenses["train"].label)
+        tuning, pretraining = self.schedules["fine_tuning"], self.schedules["pretraining"]
+        batch = [self.images[name][: pretraining.batch_size].to(DEVICE) for name in ("train", "imprint")]
+        flops = count_flops(pretrained, lambda: _painting_loss(pretrained, *batch))
+        return flops * pretraining.num_steps + self._flops(tuned, columns, _cross_entropy) * tuning.num_steps
+
+    def _make_pretraining(self, target: str, seed: int) -> LensMAEForPreTraining:
+        torch.manual_seed(seed)
+        settings: dict[str, Any] = {}
+        if target == "partial":
+            settings = {"prediction_ratio": PREDICTION_RATIO}
+        elif target == "imprint":
+            settings = {"imprint_loss_weight": 1.0, "imprint_std": self.images["imprint"][:2000].std().item()}
+        return LensMAEForPreTraining(self.make_config(**settings)).to(DEVICE)
+
+    def pretrain(self, target: str, seed: int) -> tuple[LensMAEModel, Cost]:
+        """The encoder that has learned all training images without their labels."""
+        folder = self.output_dir / f"{self.name}_{target}_seed_{seed}"
+        if not (folder / "cost.json").is_file():
+            model = self._make_pretraining(target, seed)
+            columns = (self.images["train"], self.images["imprint"])
+            if target != "imprint":
+                columns = columns[:1]
+            shown = f"{self.name}, pretraining on {target}, seed {seed}"
+            cost = learn(model, self.schedules["pretraining"], columns, _painting_loss, seed, self.augmentation, shown)
+            model.save_pretrained(folder)
+            (folder / "cost.json").write_text(json.dumps(cost.as_dict()), encoding="utf-8")
+        cost = Cost(**json.loads((folder / "cost.json").read_text(encoding="utf-8")))
+        return LensMAEModel.from_pretrained(folder), cost
+
+    def _probe(
+        self, encoder: str, probe: str, rows: torch.Tensor, seed: int, shown: str
+    ) -> tuple[torch.Tensor, dict[str, Cost]]:
+        """Probabilities of test images, by what frozen features know of the classes."""
+        costs: dict[str, Cost] = {}
+        if encoder == "random":
+            torch.manual_seed(seed)
+            network = LensMAEModel(self.make_config())
+        else:
+            network, costs["pretraining"] = self.pretrain(encoder, seed)
+        pooled, tokens = embed(network, self.images["train"][rows])
+        test_pooled, test_tokens = embed(network, self.images["test"])
+        labels = self.lenses["train"].label[rows]
+        if probe == "attentive":
+            torch.manual_seed(seed)
+            head = AttentiveProbe(network.config.hidden_size, len(LABEL_NAMES))
+            costs["learning"] = learn(
+                head, self.schedules["probe"], (tokens, labels), _cross_entropy, seed, description=shown
+            )
+            return predict(head, tokens, test_tokens).softmax(-1), costs
+        neighbours = KNeighborsClassifier(min(NUM_NEIGHBOURS, len(rows)))
+        classifier = LogisticRegression(max_iter=1000) if probe == "linear" else neighbours
+        fitted = make_pipeline(StandardScaler(), classifier).fit(pooled.numpy(), labels.numpy())
+        return torch.from_numpy(fitted.predict_proba(test_pooled.numpy())), costs
 
 
-def make_vit_mae(config: LensMAEConfig, attention: str = "sdpa") -> ViTMAEForPreTraining:
-    """A ViTMAE of the same layers from scratch, with the positions that its published weights have."""
-    arguments = {name: getattr(config, name) for name in ViTMAEConfig.__annotations__}
-    model = ViTMAEForPreTraining(ViTMAEConfig(**arguments, attn_implementation=attention))
-    ours = LensMAE(config)
-    with torch.no_grad():
-        model.vit.embeddings.position_embeddings[:, 1:] = ours.lens_mae.embeddings.position_embeddings.table
-        model.decoder.decoder_pos_embed[:, 1:] = ours.decoder.position_embeddings.table
-    return model
+class AttentiveProbe(nn.Module):
+    """A query that is learned looks at all tokens, and a linear map tells the class of what it sees."""
+
+    def __init__(self, hidden_size: int, num_labels: int, num_heads: int = 4):
+        super().__init__()
+        self.query = nn.Parameter(0.02 * torch.randn(1, 1, hidden_size))
+        self.norm = nn.LayerNorm(hidden_size)
+        self.attention = nn.MultiheadAttention(hidden_size, num_heads, batch_first=True)
+        self.classifier = nn.Linear(hidden_size, num_labels)
+
+    def forward(self, tokens: torch.Tensor) -> "ProbeOutput":
+        """Classifies tokens `(batch, patches, hidden_size)`."""
+        tokens = self.norm(tokens.float())
+        seen, _ = self.attention(self.query.expand(len(tokens), -1, -1), tokens, tokens, need_weights=False)
+        return ProbeOutput(self.classifier(seen[:, 0]))
+
+
+class ProbeOutput:
+    """Logits, where a model of transformers has them."""
+
+    def __init__(self, logits: torch.Tensor):
+        self.logits = logits
+
+
+def _cross_entropy(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return nn.functional.cross_entropy(model(images).logits.float(), labels)
+
+
+def _squared_error(model: nn.Module, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    known = ~targets.isnan()
+    return (model(images).logits.float()[known] - targets[known]).square().mean()
+
+
+def _painting_loss(
+    model: LensMAEForPreTraining, images: torch.Tensor, imprint: torch.Tensor | None = None
+) -> torch.Tensor:
+    return model(images, labels=imprint).loss
 
 
 if __name__ == "__main__":

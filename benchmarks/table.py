@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .accuracy import claims_table, official_tables, training_tables
-from .label_table import label_tables, pretraining_claim
+from .pretraining_table import pretraining_claim, pretraining_tables
 from .results import FOLDER
 
 
@@ -89,8 +89,8 @@ def render(folder: Path) -> str:
     if "equal_time" in results:
         seconds = max(run["seconds"] for runs in results["equal_time"].values() for run in runs)
         text += EQUAL_TIME_HEAD.format(seconds=seconds) + "".join(training_tables(results["equal_time"]))
-    if "label_efficiency" in results:
-        text += "".join(label_tables(results["label_efficiency"]))
+    if "pretraining" in results:
+        text += "".join(pretraining_tables(results["pretraining"]))
     official = results.get("official_samples", {})
     if "zero_shot" in official:
         text += OFFICIAL_HEAD + "".join(official_tables({**official["zero_shot"], **official["rounded"]}))
@@ -105,8 +105,8 @@ def with_claims(readme: str, results: dict) -> str:
     """The README with its table of claims renewed."""
     before, _, rest = readme.partition(BEGIN)
     claims = claims_table(results)
-    if "label_efficiency" in results:
-        claims += f"\n{pretraining_claim(results['label_efficiency'])}\n"
+    if "pretraining" in results:
+        claims += f"\n{pretraining_claim(results['pretraining'])}\n"
     return f"{before}{BEGIN}\n{claims}{END}{rest.partition(END)[2]}"
 
 
@@ -117,7 +117,7 @@ def describe(machine: dict) -> str:
     return f"{machine['processor']}, {machine['cores']} cores{gpu}, Python {machine['python']}, {versions}"
 
 
-def pretraining_rows(results: dict) -> Iterator[list[str]]:
+def training_step_rows(results: dict) -> Iterator[list[str]]:
     """Training steps."""
     for decoding in ("full", "partial"):
         for name, row in results.items():
@@ -253,7 +253,7 @@ def _ratio(ratio: float | dict) -> tuple[float, str]:
 
 
 ROWS = {
-    "pretraining": pretraining_rows,
+    "training_step": training_step_rows,
     "memory": memory_rows,
     "inference": inference_rows,
     "super_resolution": super_resolution_rows,

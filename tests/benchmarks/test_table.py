@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.__main__ import QUICK
 from benchmarks.results import FOLDER
-from benchmarks.table import ROWS, judge_least, judge_most, memory_rows, pretraining_rows, render
+from benchmarks.table import ROWS, judge_least, judge_most, memory_rows, render, training_step_rows
 from benchmarks.timing import compare, time_in_turns
 
 
@@ -48,5 +48,5 @@ def test_memory_is_judged_with_partial_decoding():
 
 def test_a_training_steps_row_names_its_fastest_peer():
     row = compare({"ours": [1.0], "vit_mae_sdpa": [3.0], "vit_mae_eager": [2.0]}, num_images=6, must=1.05, goal=1.3)
-    (line, _) = pretraining_rows({"tiny, float32, cpu": {"batch_size": 6, "full": row, "partial": row}})
+    (line, _) = training_step_rows({"tiny, float32, cpu": {"batch_size": 6, "full": row, "partial": row}})
     assert line[1:4] == ["6 images/s", "3 images/s (ViTMAE, eager)", "2.00 [2.00, 2.00]"]

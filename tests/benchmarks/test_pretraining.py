@@ -1,4 +1,4 @@
-"""The label-efficiency protocol on a handful of images: what is compared is comparable, and nothing is made twice."""
+"""The pretraining protocol on a handful of images: what is compared is comparable, and nothing is made twice."""
 
 import json
 import re
@@ -7,8 +7,8 @@ import sys
 import pytest
 import yaml
 
-from benchmarks import label_efficiency, results
-from benchmarks.label_table import label_tables, pretraining_claim, words_of
+from benchmarks import pretraining, results
+from benchmarks.pretraining_table import pretraining_claim, pretraining_tables, words_of
 
 
 STEPS = {"batch_size": 4, "learning_rate": 1e-3, "adam_beta2": 0.99}
@@ -36,11 +36,11 @@ def run(tmp_path_factory):
         (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
         flags = ["--recipe", str(folder / "recipe.yaml"), "--output_dir", str(folder / "runs"), *map(str, flags)]
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "argv", ["label_efficiency", *flags])
+            patch.setattr(sys, "argv", ["pretraining", *flags])
             patch.setattr(results, "FOLDER", folder)
-            patch.setattr(label_efficiency, "FOLDER", folder)
-            label_efficiency.main()
-        return json.loads((folder / "label_efficiency.json").read_text())["results"]
+            patch.setattr(pretraining, "FOLDER", folder)
+            pretraining.main()
+        return json.loads((folder / "pretraining.json").read_text())["results"]
 
     return run
 
@@ -49,7 +49,7 @@ def run(tmp_path_factory):
 def made(run):
     run("--sets", "here", "--fractions", 0.5, "--tasks", "regression", "--rows", "pca_ridge", "imprint")
     rows = ["pca_arcsinh", "resnet", "scratch", "scratch_total", "partial", "imprint", "imprint_from_there"]
-    rows += [f"random_{probe}" for probe in label_efficiency.PROBES]
+    rows += [f"random_{probe}" for probe in pretraining.PROBES]
     return run("--sets", "here", "--fractions", 0.5, "--tasks", "classification", "--rows", *rows)
 
 
@@ -76,7 +76,7 @@ def test_equal_total_is_the_arithmetic_of_pretraining_and_fine_tuning(made):
 
 
 def test_cells_that_are_there_are_not_made_again(made, run, monkeypatch):
-    monkeypatch.setattr(label_efficiency.Study, "make_cell", None)
+    monkeypatch.setattr(pretraining.Study, "make_cell", None)
     flags = ("--sets", "here", "--fractions", 0.5, "--tasks", "classification")
     assert run(*flags, "--rows", "imprint", "resnet") == made
     with pytest.raises(TypeError):
@@ -90,7 +90,7 @@ def test_the_table_has_a_mean_and_spread_of_seeds_and_a_gap_for_what_is_missing(
         {**cell, "seed": 1, "accuracy": cell["accuracy"] + 0.2} for cell in made["cells"] if cell["row"] == "resnet"
     ]
     other = [{**cell(made, "scratch"), "fraction": 1.0}]
-    text = "".join(label_tables({**made, "cells": [*made["cells"], *again, *other]}))
+    text = "".join(pretraining_tables({**made, "cells": [*made["cells"], *again, *other]}))
     (line,) = [line for line in text.splitlines() if line.startswith(f"| {words_of('resnet')}") and "/" in line]
     assert line.split("|")[2].strip() == ""
     assert line.split("|")[3].startswith(f" {cell(made, 'resnet')['accuracy'] + 0.1:.3f} ± 0.141 / ")

@@ -1,4 +1,4 @@
-"""The tables of the label-efficiency protocol, from its cells."""
+"""The tables of the protocol, from its cells."""
 
 from collections.abc import Iterator, Sequence
 from statistics import mean, stdev
@@ -29,7 +29,7 @@ Classes of dark matter told on images that no network has seen, by the part of t
 accuracy / AUC, with the standard deviation over seeds where there are several. An encoder is pretrained on all of the
 training images, without labels: to paint the hidden pixels, or besides that to predict the imprint of substructure in
 what it sees, which simulations know. "Equal total" is as much arithmetic as pretraining and fine-tuning together.
-`python -m benchmarks.label_efficiency` makes them anew, by `label_efficiency.yaml`.
+`python -m benchmarks.pretraining` makes them anew, by `pretraining.yaml`.
 """
 
 # Rows whose accuracies are compared in words.
@@ -42,7 +42,7 @@ CLAIMED = {
 }
 
 
-def label_tables(results: dict[str, Any]) -> Iterator[str]:
+def pretraining_tables(results: dict[str, Any]) -> Iterator[str]:
     """A table for each task and set."""
     yield HEAD
     cells = results["cells"]
