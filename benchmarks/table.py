@@ -202,10 +202,17 @@ def cold_start_rows(results: dict) -> Iterator[list[str]]:
 
 def evaluation_rows(results: dict) -> Iterator[list[str]]:
     """Metrics."""
-    words = {"classification": "AUC and its intervals", "super_resolution": "PSNR and SSIM"}
+    words = {
+        "classification": "AUC and its intervals",
+        "psnr_and_ssim": "PSNR and SSIM",
+        "super_resolution": "PSNR, SSIM and all that the loop leaves out",
+    }
     for name, row in results.items():
+        threads = f" ({row['num_threads']} threads, the loop 1)" if "num_threads" in row else ""
         same = f"values within {row['largest_difference']:.0e}"
-        yield rate_row(f"evaluation of {row['num_images']} images, {words[name]}: {same}", row)
+        line = rate_row(f"evaluation of {row['num_images']} images, {words[name]}{threads}: {same}", row)
+        # Ours does more than the loop, so it has to be nothing.
+        yield line if name != "super_resolution" else [*line[:4], "", "", ""]
 
 
 def growth_rows(results: dict) -> Iterator[list[str]]:

@@ -11,14 +11,19 @@ __all__ = ["compare", "time_in_turns"]
 
 
 def time_in_turns(
-    ways: Mapping[str, Callable[[], object]], rounds: int, device: str = "cpu", warm_up: bool = True
+    ways: Mapping[str, Callable[[], object]],
+    rounds: int,
+    device: str = "cpu",
+    warm_up: bool = True,
+    all_cores: bool = False,
 ) -> dict[str, list[float]]:
     """Seconds that every way takes in every round, after one that does not count if there is a `warm_up`.
 
-    They are seconds of processor time, which other programs lengthen little, and on a GPU seconds of the clock.
+    They are seconds of processor time, which other programs lengthen little, and on a GPU, or where a way uses
+    `all_cores`, seconds of the clock.
     """
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    clock = time.perf_counter if device == "cuda" else time.process_time
+    clock = time.perf_counter if device == "cuda" or all_cores else time.process_time
     order = list(ways)
     for _ in range(rounds + warm_up):
         # There and back, so that none always runs in the memory and caches that the same other one left.

@@ -1,5 +1,6 @@
 """How close images are to others, a batch at once: PSNR, SSIM and errors, of whole images and within their rings."""
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
@@ -13,14 +14,16 @@ _MARGIN = _WINDOW // 2
 # Of a ring: the side of the square whose mean counts, and how far up from the sky to the peak a ring begins.
 _SMOOTHING = 5
 _RING_LEVEL = 0.1
+# Of the median of an image: every how many pixels are looked at first, and how many of those are within its bounds.
+_SAMPLED, _BOUNDS = 16, 120
 
 
 def compare_images(predictions: torch.Tensor, references: torch.Tensor, data_range: float) -> dict[str, torch.Tensor]:
     """Compares images with what they should be, as scikit-image does.
 
     Args:
-        predictions: `(batch, bands, height, width)`, in float64 for scikit-image's digits.
-        references: The same shape.
+        predictions: `(batch, bands, height, width)`. In float32 SSIM is right to 1e-6, as scikit-image's is.
+        references: The same shape and type.
         data_range: Brightness range that PSNR and SSIM refer to.
 
     Returns:
@@ -30,13 +33,19 @@ def compare_images(predictions: torch.Tensor, references: torch.Tensor, data_ran
     Raises:
         ValueError: If the images are smaller than the window of SSIM.
     """
-    similarity = structural_similarity(predictions, references, data_range)
     difference = predictions - references
-    maps = {"ssim": similarity, "mse": difference**2, "mae": difference.abs()}
-    ring = ring_masks(references)
-    whole = {name: values.flatten(1).mean(dim=1) for name, values in maps.items()}
-    maps["ssim"] = F.pad(similarity, [_MARGIN] * 4)  # of pixels that are in no ring
-    within = {f"{name}_ring": _mean_within(values, ring) for name, values in maps.items()}
+    maps = {
+        "ssim": structural_similarity(predictions, references, data_range),
+        "mse": difference.square(),
+        "mae": difference.abs(),
+    }
+    whole = {name: values.mean(dim=(1, 2, 3)) for name, values in maps.items()}
+    # No pixel without SSIM is in a ring.
+    inside = (..., slice(_MARGIN, -_MARGIN), slice(_MARGIN, -_MARGIN))
+    ring = ring_masks(references)[inside].to(references.dtype).unsqueeze(1)
+    num_in_ring = ring.sum(dim=(1, 2, 3)) * references.shape[1]
+    maps = {"ssim": maps["ssim"], "mse": maps["mse"][inside], "mae": maps["mae"][inside]}
+    within = {f"{name}_ring": (values * ring).sum(dim=(1, 2, 3)) / num_in_ring for name, values in maps.items()}
     return {
         "psnr": 10 * torch.log10(data_range**2 / whole["mse"]),
         **whole,
@@ -64,14 +73,16 @@ def structural_similarity(predictions: torch.Tensor, references: torch.Tensor, d
             f"Images must be at least {_WINDOW}x{_WINDOW} pixels for SSIM, got {tuple(references.shape[-2:])}."
         )
     # Of sum and difference: four maps have all that is asked for, where x, y and their products would be five.
-    plus, minus = predictions + references, predictions - references
-    means = _window_means(torch.stack([plus, minus, plus * plus, minus * minus]), _WINDOW)
-    mean_plus2, mean_minus2 = means[0] ** 2, means[1] ** 2
-    of_sample = _WINDOW**2 / (_WINDOW**2 - 1)
-    variance_plus, variance_minus = (means[2] - mean_plus2) * of_sample, (means[3] - mean_minus2) * of_sample
+    maps = predictions.new_empty(4, *predictions.shape)
+    torch.add(predictions, references, out=maps[0])
+    torch.sub(predictions, references, out=maps[1])
+    torch.square(maps[:2], out=maps[2:])
+    means = _window_means(maps, _WINDOW)
+    squares = means[:2].square_()
+    variances = means[2:].sub_(squares).mul_(_WINDOW**2 / (_WINDOW**2 - 1))  # of a sample
     c1, c2 = 2 * (_K1 * data_range) ** 2, 2 * (_K2 * data_range) ** 2
-    luminance = (mean_plus2 - mean_minus2 + c1) / (mean_plus2 + mean_minus2 + c1)
-    return luminance * (variance_plus - variance_minus + c2) / (variance_plus + variance_minus + c2)
+    similarity = (squares[0] - squares[1]).add_(c1).mul_((variances[0] - variances[1]).add_(c2))
+    return similarity.div_(squares[0].add_(squares[1]).add_(c1).mul_(variances[0].add_(variances[1]).add_(c2)))
 
 
 def ring_masks(images: torch.Tensor) -> torch.Tensor:
@@ -90,7 +101,7 @@ def ring_masks(images: torch.Tensor) -> torch.Tensor:
     smooth = _window_means(images.mean(dim=1), _SMOOTHING)
     further = _MARGIN - _SMOOTHING // 2
     inside = smooth[:, further:-further, further:-further]
-    sky, peak = inside.flatten(1).median(dim=1).values, inside.flatten(1).amax(dim=1)
+    sky, peak = _medians(inside.flatten(1)), inside.flatten(1).amax(dim=1)
     level = sky + _RING_LEVEL * (peak - sky)
     return F.pad(inside > level[:, None, None], [_MARGIN] * 4)
 
@@ -103,17 +114,33 @@ def _window_means(values: torch.Tensor, side: int) -> torch.Tensor:
 def _window_sums(values: torch.Tensor, dim: int, side: int) -> torch.Tensor:
     """Sums of `side` neighbours, added up from those of 1, 2, 4, ... neighbours."""
     length = values.shape[dim] - side + 1
-    total, start, width = values.new_zeros(()), 0, 1
+    parts, start, width = [], 0, 1
     while True:
         if side & width:
-            total = total + values.narrow(dim, start, length)
+            parts.append(values.narrow(dim, start, length))
             start += width
         if 2 * width > side:
-            return total
+            return sum(parts[1:], start=parts[0])
         rest = values.shape[dim] - width
         values = values.narrow(dim, 0, rest) + values.narrow(dim, width, rest)
         width *= 2
 
 
-def _mean_within(values: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-    return (values.mean(dim=1) * masks).sum(dim=(1, 2)) / masks.sum(dim=(1, 2))
+def _medians(values: torch.Tensor) -> torch.Tensor:
+    """The lower median of each row, as `torch.median` has it, several times as fast on a CPU."""
+    if values.is_cuda:
+        return values.median(dim=1).values
+    return values.new_tensor(np.array([_median(row) for row in values.numpy()]))
+
+
+def _median(values: np.ndarray) -> np.floating:
+    rank = (len(values) - 1) // 2
+    sample = np.sort(values[::_SAMPLED])
+    low, high = np.clip([len(sample) // 2 - _BOUNDS // 2, len(sample) // 2 + _BOUNDS // 2], 0, len(sample) - 1)
+    is_less = values < sample[low]
+    # What lies between two pixels near the sample's median is little, and nearly always has the median in it.
+    between = values[~is_less & (values <= sample[high])]
+    rank_between = rank - np.count_nonzero(is_less)
+    if 0 <= rank_between < len(between):
+        return np.partition(between, rank_between)[rank_between]
+    return np.partition(values, rank)[rank]

@@ -100,7 +100,10 @@ class PerImageMetric(InMemoryMetric):
 
 
 def as_image_pair(predictions: Any, references: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Makes float64 tensors of two batches of images: on the GPU that `predictions` are on, or on the CPU.
+    """Makes tensors of two batches of images: on the GPU that `predictions` are on, or on the CPU.
+
+    As scikit-image does, it keeps float32 and makes float32 of what is shorter, and float64 of all else; the longer of
+    the two types is that of both.
 
     Args:
         predictions: `(batch, bands, height, width)`.
@@ -109,15 +112,18 @@ def as_image_pair(predictions: Any, references: Any) -> tuple[torch.Tensor, torc
     Raises:
         ValueError: If the shapes are not so or a pixel is NaN or infinite.
     """
-    predictions = _as_float64("predictions", predictions)
-    references = _as_float64("references", references).to(predictions.device)
+    predictions = _as_floats("predictions", predictions)
+    references = _as_floats("references", references).to(predictions.device)
+    dtype = torch.promote_types(predictions.dtype, references.dtype)
+    predictions, references = predictions.to(dtype), references.to(dtype)
     shapes = tuple(predictions.shape), tuple(references.shape)
     if len(shapes[0]) != 4 or shapes[0] != shapes[1]:
         raise ValueError(
             f"predictions and references must both be (batch, bands, height, width), got {shapes[0]} and {shapes[1]}."
         )
     for name, images in (("predictions", predictions), ("references", references)):
-        if num_undefined := int((~images.isfinite()).sum()):
+        # A finite sum has no other pixels, and takes a tenth of the time of looking at each.
+        if not images.sum().isfinite() and (num_undefined := int((~images.isfinite()).sum())):
             raise ValueError(f"{name}: {num_undefined} pixels are NaN or infinite.")
     return predictions, references
 
@@ -144,8 +150,8 @@ def as_array(argument: str, values: Any) -> np.ndarray:
     return array
 
 
-def _as_float64(argument: str, values: Any) -> torch.Tensor:
-    # Other accelerators than CUDA's may have no float64.
-    if isinstance(values, torch.Tensor) and values.is_cuda:
-        return values.detach().double()
-    return torch.from_numpy(as_array(argument, values).astype(np.float64))
+def _as_floats(argument: str, values: Any) -> torch.Tensor:
+    if not (isinstance(values, torch.Tensor) and values.is_cuda):
+        values = torch.from_numpy(as_array(argument, values))
+    is_short = values.dtype in (torch.float16, torch.bfloat16, torch.float32)
+    return values.detach().to(torch.float32 if is_short else torch.float64)

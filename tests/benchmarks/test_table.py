@@ -4,7 +4,15 @@ import pytest
 
 from benchmarks.__main__ import QUICK
 from benchmarks.results import FOLDER
-from benchmarks.table import ROWS, judge_least, judge_most, memory_rows, render, training_step_rows
+from benchmarks.table import (
+    ROWS,
+    evaluation_rows,
+    judge_least,
+    judge_most,
+    memory_rows,
+    render,
+    training_step_rows,
+)
 from benchmarks.timing import compare, time_in_turns
 
 
@@ -50,3 +58,11 @@ def test_a_training_steps_row_names_its_fastest_peer():
     row = compare({"ours": [1.0], "vit_mae_sdpa": [3.0], "vit_mae_eager": [2.0]}, num_images=6, must=1.05, goal=1.3)
     (line, _) = training_step_rows({"tiny, float32, cpu": {"batch_size": 6, "full": row, "partial": row}})
     assert line[1:4] == ["6 images/s", "3 images/s (ViTMAE, eager)", "2.00 [2.00, 2.00]"]
+
+
+def test_images_that_more_is_measured_of_are_not_judged():
+    row = {"largest_difference": 1e-8, "num_images": 6, "num_threads": 2}
+    row |= compare({"ours": [1.0], "scikit_image": [6.0]}, num_images=6, must=5, goal=20)
+    alone, all_of_it = evaluation_rows({"psnr_and_ssim": row, "super_resolution": row})
+    assert alone[0] == "evaluation of 6 images, PSNR and SSIM (2 threads, the loop 1): values within 1e-08"
+    assert alone[3:] == ["6.00 [6.00, 6.00]", "≥ 5", "≥ 20", "yes"] and all_of_it[4:] == ["", "", ""]

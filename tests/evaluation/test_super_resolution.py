@@ -5,6 +5,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from lens_transformers.evaluation import SuperResolutionMetric, compare_images, ring_masks
 from lens_transformers.evaluation.bootstrap import draw_weights
+from lens_transformers.evaluation.image_quality import _medians
 
 
 def _images(count=6, bands=1, seed=0):
@@ -14,9 +15,10 @@ def _images(count=6, bands=1, seed=0):
 
 
 @pytest.mark.parametrize("bands", [1, 3])
+@pytest.mark.parametrize(("dtype", "within"), [(np.float32, 1e-6), (np.float64, 1e-12)])
 @pytest.mark.parametrize("data_range", [1.0, 4.0])
-def test_every_number_is_averaged_per_image_by_its_definition(bands, data_range):
-    predictions, references = _images(bands=bands)
+def test_every_number_is_averaged_per_image_by_its_definition(bands, dtype, within, data_range):
+    predictions, references = (images.astype(dtype) for images in _images(bands=bands))
     predictions[0] = references[0] + 0.5  # so that the mean of PSNRs is not the PSNR of the mean
     result = SuperResolutionMetric(data_range).compute(predictions=predictions, references=references)
     pairs = list(zip(references.astype(np.float64), predictions.astype(np.float64), strict=True))
@@ -27,7 +29,28 @@ def test_every_number_is_averaged_per_image_by_its_definition(bands, data_range)
         "mae": np.mean(np.abs(predictions.astype(np.float64) - references)),
         "flux_ratio": predictions.astype(np.float64).sum() / references.astype(np.float64).sum(),
     }
-    assert {name: result[name] for name in expected} == pytest.approx(expected, rel=1e-12)
+    assert {name: result[name] for name in expected} == pytest.approx(expected, rel=within)
+
+
+def test_ssim_of_dim_images_in_float32_is_right_to_a_millionth():
+    references, predictions = (0.02 * images + 0.9 for images in _images(count=20)[::-1])
+    quality = compare_images(torch.from_numpy(predictions), torch.from_numpy(references), 1.0)
+    for index, pair in enumerate(zip(references[:, 0], predictions[:, 0], strict=True)):
+        exact = structural_similarity(*(image.astype(np.float64) for image in pair), data_range=1.0)
+        assert quality["ssim"][index].item() == pytest.approx(exact, abs=1e-6)
+
+
+def test_the_sky_is_the_median_however_its_pixels_are_ordered():
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((3, 1, 40, 40))
+    images[1] = np.sort(images[1].ravel()).reshape(1, 40, 40)
+    images[2] = 0.5  # all alike but for one pixel in sixteen, the ones that are looked at first
+    images[2].flat[::16] = np.arange(100)
+    medians = torch.from_numpy(images).flatten(1).median(dim=1).values
+    assert torch.equal(_medians(torch.from_numpy(images).flatten(1)), medians)
+    for size in (1, 2, 15, 16, 17):
+        rows = torch.from_numpy(images).flatten(1)[:, :size]
+        assert torch.equal(_medians(rows), rows.median(dim=1).values)
 
 
 def _ring(side=40, radius=9.0, noise=0.0, seed=0):
