@@ -3,7 +3,7 @@
     python -m benchmarks [--data FOLDER] [--quick]
 
 Without the official samples, the comparison with them is left out. `--quick` measures nothing: it runs all of it on as
-little as there is, to see that it works, and leaves the results and the table as they are.
+little as there is, on every core another one, to see that it works, and leaves the results and the table as they are.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from . import results
@@ -36,15 +37,21 @@ FULL = {"simulation": ("--compile",)} if shutil.which("c++") else {}
 
 
 def main() -> None:
-    """Runs them one after the other."""
+    """Runs them all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", help="folder of the official samples")
     parser.add_argument("--quick", action="store_true", help="see that everything works, in two minutes")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = str(Path(temporary, "results")) if arguments.quick else str(results.FOLDER)
-        for name, quick in QUICK.items():
-            run(name, *(quick if arguments.quick else FULL.get(name, ())), folder=folder)
+        if arguments.quick:
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                runs = [pool.submit(run, name, *quick, folder=folder, quiet=True) for name, quick in QUICK.items()]
+            for one in runs:
+                one.result()
+        else:
+            for name in QUICK:
+                run(name, *FULL.get(name, ()), folder=folder)
         if arguments.data is None:
             print("benchmarks.official_samples is left out: it needs the official samples, --data FOLDER.")
         else:
@@ -52,11 +59,17 @@ def main() -> None:
         run("table", folder=folder)
 
 
-def run(name: str, *arguments: str, folder: str) -> None:
-    """Runs one of them in a process of its own."""
-    print(f"\n=== {name}", flush=True)
+def run(name: str, *arguments: str, folder: str, quiet: bool = False) -> None:
+    """Runs one of them in a process of its own; what it prints is shown, if it is `quiet` in one piece at its end."""
+    command = [sys.executable, "-m", f"benchmarks.{name}", *arguments]
     environment = {**os.environ, "LENS_BENCHMARK_RESULTS": folder}
-    subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *arguments], check=True, env=environment)
+    if not quiet:
+        print(f"\n=== {name}", flush=True)
+        subprocess.run(command, check=True, env=environment)
+        return
+    finished = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    print(f"\n=== {name}\n{finished.stdout}", flush=True)
+    finished.check_returncode()
 
 
 if __name__ == "__main__":
