@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, ViTConfig, ViTForImageClassification
 
 from lens_transformers import LensMAEForClassification
 
-from .pretraining import NETWORKS
+from .training_step import NETWORKS
 from .results import write_results
 from .timing import compare, time_in_turns
 
