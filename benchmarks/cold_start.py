@@ -70,7 +70,7 @@ def main() -> None:
         for what, times in seconds.items()
     }
     print(results)
-    print(f"Wrote {write_results('cold_start', {'network': arguments.network, **results})}")
+    print(f"Wrote {write_results('cold_start', {'loaded': arguments.network, **results})}")
 
 
 if __name__ == "__main__":

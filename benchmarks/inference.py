@@ -15,9 +15,9 @@ from transformers import PreTrainedModel, ViTConfig, ViTForImageClassification
 
 from lens_transformers import LensMAEForClassification
 
-from .training_step import NETWORKS
 from .results import write_results
 from .timing import compare, time_in_turns
+from .training_step import NETWORKS
 
 
 # By the size of the batch, how often it goes through a network before the clock is looked at.

@@ -196,7 +196,7 @@ def cold_start_rows(results: dict) -> Iterator[list[str]]:
         yield [words, f"{ours:.2f} s", f"{theirs:.2f} s ({peer})", f"{more:+.2f} s", *judged]
     row = results["from_pretrained"]
     ours, theirs = (row["seconds"][name]["median"] for name in ("ours", "transformers"))
-    name = f"`from_pretrained` of `{results['network']}`"
+    name = f"`from_pretrained` of `{results['loaded']}`"
     yield [name, f"{ours:.2f} s", f"{theirs:.2f} s (ViTMAE)", *judge_most(row["ratio"], 1.1, 1.0)]
 
 
@@ -250,15 +250,15 @@ def rate_row(name: str, row: dict, peer: str | None = None) -> list[str]:
 
 
 def judge_least(ratio: float | dict, must: float, goal: float) -> list[str]:
-    """The last columns of a row whose ratio has to be at least so large."""
+    """The last columns of a row whose ratio has to be at least so large, in the digits that are shown."""
     median, text = _ratio(ratio)
-    return [text, f"≥ {must:g}", f"≥ {goal:g}", "yes" if median >= must else "no"]
+    return [text, f"≥ {must:g}", f"≥ {goal:g}", "yes" if round(median, 2) >= must else "no"]
 
 
 def judge_most(ratio: float | dict, must: float, goal: float) -> list[str]:
-    """The last columns of a row whose ratio has to be at most so large."""
+    """The last columns of a row whose ratio has to be at most so large, in the digits that are shown."""
     median, text = _ratio(ratio)
-    return [text, f"≤ {must:g}", f"≤ {goal:g}", "yes" if median <= must else "no"]
+    return [text, f"≤ {must:g}", f"≤ {goal:g}", "yes" if round(median, 2) <= must else "no"]
 
 
 def _ratio(ratio: float | dict) -> tuple[float, str]:

@@ -13,7 +13,7 @@ __all__ = ["average_with_intervals", "compute_with_intervals", "draw_weights", "
 
 NUM_RESAMPLES = 1000
 # Bounds the memory: so many weights, of a few resamples of many images, are looked at together.
-_WEIGHTS_AT_ONCE = 2**20
+_WEIGHTS_AT_ONCE = 2**17
 
 
 def compute_with_intervals(
@@ -88,7 +88,8 @@ def draw_weights(num_images: int, seed: int) -> Iterator[np.ndarray]:
         drawn = rng.integers(num_images, size=(num_resamples, num_images))
         drawn += num_images * np.arange(num_resamples)[:, None]
         counts = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
-        yield np.ascontiguousarray(counts.T, dtype=np.float64)
+        # Each resample lies in one piece of memory.
+        yield counts.astype(np.float64).T
 
 
 def rank_once(
@@ -112,13 +113,18 @@ def rank_once(
     positives, negatives = order[is_positive[order]], order[~is_positive[order]]
     below = np.searchsorted(scores[negatives], scores[positives], side="left")
     not_above = np.searchsorted(scores[negatives], scores[positives], side="right")
+    has_ties = bool((below != not_above).any())
 
     def area(weights: np.ndarray) -> np.ndarray:
-        of_positives = weights[images[positives]]
-        of_negatives = np.zeros((len(negatives) + 1, weights.shape[1]))
-        np.cumsum(weights[images[negatives]], axis=0, out=of_negatives[1:])
-        pairs = np.einsum("ij,ij->j", of_positives, of_negatives[below] + of_negatives[not_above]) / 2
-        return pairs / (of_positives.sum(axis=0) * of_negatives[-1])
+        resamples = weights.T
+        of_positives = resamples.take(images[positives], axis=1)
+        of_negatives = np.zeros((len(resamples), len(negatives) + 1))
+        np.cumsum(resamples.take(images[negatives], axis=1), axis=1, out=of_negatives[:, 1:])
+        lower = of_negatives.take(below, axis=1)
+        if has_ties:
+            lower = (lower + of_negatives.take(not_above, axis=1)) / 2
+        pairs = np.einsum("ij,ij->i", of_positives, lower)
+        return pairs / (of_positives.sum(axis=1) * of_negatives[:, -1])
 
     return area
 
