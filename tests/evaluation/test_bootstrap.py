@@ -36,8 +36,8 @@ def test_intervals_depend_on_the_seed_and_not_on_how_many_resamples_are_looked_a
 
 def test_many_images_are_looked_at_in_few_resamples_at_once(monkeypatch):
     monkeypatch.setattr(bootstrap, "NUM_RESAMPLES", 10)
-    shapes = [weights.shape for weights in bootstrap.draw_weights(300_000, seed=0)]
-    assert shapes == [(300_000, 3)] * 3 + [(300_000, 1)]
+    shapes = [weights.shape for weights in bootstrap.draw_weights(40_000, seed=0)]
+    assert shapes == [(40_000, 3)] * 3 + [(40_000, 1)]
 
 
 def test_areas_are_those_of_scikit_learns_weighted_images_ties_included():

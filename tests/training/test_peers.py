@@ -33,30 +33,33 @@ def test_a_plain_network_takes_the_place_of_ours(monkeypatch, tmp_path, rings, p
 
 
 def test_a_finished_run_is_read_and_not_made_again(monkeypatch, tmp_path):
-    row = {"name": "LensMAE", "psnr": 42.0}
+    row = {"name": "LensMAE", "masked_mse_0.75": 0.1}
     written = {}
     for seed in (1, 2):
-        (tmp_path / f"sr_physical_seed_{seed}").mkdir()
+        folder = tmp_path / f"lens_default_pretrain_seed_{seed}"
+        folder.mkdir()
         results = {
+            "task": "pretraining",
             "model": {"parameters": 7, "base_model": "/a/folder/of/this/machine"},
-            "data": {"num_test": 3},
+            "data": {"source": "simulate:lens_default", "num_test": 3},
             "training": {"train_runtime_s": 90.0, "seed": seed},
             "rows": [row],
         }
-        (tmp_path / f"sr_physical_seed_{seed}" / "results.json").write_text(json.dumps(results))
-    monkeypatch.setattr(training, "run", lambda *arguments: pytest.fail("the run is there already"))
+        (folder / "results.json").write_text(json.dumps(results))
+    monkeypatch.setattr(training.subprocess, "run", lambda *_, **__: pytest.fail("the run is there already"))
     monkeypatch.setattr(training, "write_results", lambda name, results: written.update({name: results}))
-    words = ["training", "--runs", "sr_physical", "--seeds", "1", "2", "--output_dir", str(tmp_path)]
+    monkeypatch.setattr(training, "FOLDER", tmp_path)
+    words = ["training", "--runs", "lens_default_pretrain", "--seeds", "1", "2", "--output_dir", str(tmp_path)]
     monkeypatch.setattr("sys.argv", words)
     training.main()
-    first, second = written["training"]["sr_physical"]
+    first, second = written["training"]["lens_default_pretrain"]
     assert (first["training"]["seed"], second["training"]["seed"]) == (1, 2)
     assert (first["minutes"], first["parameters"], first["rows"]) == (1.5, 7, [row])
     assert "base_model" not in json.dumps(first)
 
 
-def test_every_run_has_a_recipe():
-    for program, recipe in training.RUNS.values():
-        assert (training.TRAINING / f"recipes/{recipe}.yaml").is_file()
-        assert program in training.PEERS or (training.TRAINING / f"{program}.py").is_file()
-    assert {*training.STARTING_POINTS, *training.STARTING_POINTS.values(), *training.CUT_DOWN} <= set(training.RUNS)
+def test_every_run_has_a_recipe_and_a_start_that_is_a_run():
+    for run in training.RUNS.values():
+        assert (training.TRAINING / f"recipes/{run.recipe}.yaml").is_file()
+        assert run.program in training.PEERS or (training.TRAINING / f"{run.program}.py").is_file()
+        assert run.start is None or run.start in training.RUNS
