@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 
-__all__ = ["claims_table", "official_tables", "training_tables"]
+__all__ = ["claims_table", "header", "line", "official_tables", "training_tables"]
 
 # By the number that tells what a network is for: what is shown of it, with its name.
 COLUMNS = {

@@ -15,7 +15,7 @@ from transformers import get_cosine_schedule_with_warmup
 from lens_transformers.data import LensAugmentation
 
 
-__all__ = ["Cost", "Schedule", "count_flops", "embed", "learn", "predict"]
+__all__ = ["NUM_MEASURED", "Cost", "Schedule", "count_flops", "embed", "learn", "predict"]
 
 WEIGHT_DECAY = 0.05
 WARMUP_FRACTION = 0.05

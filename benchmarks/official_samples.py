@@ -9,7 +9,6 @@ position of one source.
 """
 
 import argparse
-import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -36,7 +35,7 @@ from lens_transformers.simulation.optics import Optics, observe
 from lens_transformers.simulation.rendering import render
 from lens_transformers.simulation.scenes import Scene, draw_scene
 
-from .results import FOLDER, write_results
+from .results import known_results, write_results
 from .shipping import CHECKPOINTS
 from .shortcuts import min_max
 
@@ -65,10 +64,8 @@ def main() -> None:
     parser.add_argument("--zero_shot", action="store_true", help="measure the networks in checkpoints/ alone")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    path = FOLDER / "official_samples.json"
     if arguments.zero_shot:
-        known = json.loads(path.read_text(encoding="utf-8"))["results"] if path.is_file() else {}
-        write_results("official_samples", {**known, **apply_checkpoints(arguments.data)})
+        write_results("official_samples", {**known_results("official_samples"), **apply_checkpoints(arguments.data)})
         return
     results = {
         "classifier_of_deeplense_model_2_on_foundation_64": classify(

@@ -39,18 +39,19 @@ from lens_transformers import (
     LensMAEModel,
 )
 from lens_transformers.data import LABEL_NAMES, get_augmentation
+from lens_transformers.data.simulated import find_simulation
 from lens_transformers.evaluation import ClassificationMetric, pca_logistic_rows
-from lens_transformers.simulation import get_preset, simulate
+from lens_transformers.simulation import simulate
 
-from .learning import DEVICE, Cost, Schedule, count_flops, embed, learn, predict
+from .learning import DEVICE, NUM_MEASURED, Cost, Schedule, count_flops, embed, learn, predict
 from .peers import ResNet, SmallResNetConfig
-from .results import FOLDER, write_results
+from .results import FOLDER, known_results, write_results
 
 
 NAME = "pretraining"
 RECIPE = Path(__file__).with_name(f"{NAME}.yaml")
-# As data.simulated has them.
-FIRST_TRAIN, FIRST_TEST = 2**60, 3 * 2**60
+# Labelled images that linear models are fitted to, at the most.
+MAX_LINEAR = 12_000
 STRETCH = 0.02
 NUM_NEIGHBOURS = 20
 # What an encoder learns before it sees a label: the hidden pixels; a quarter of them at each step; or all of them, and
@@ -99,12 +100,9 @@ def read_cells(recipe: dict) -> list[dict]:
     Raises:
         SystemExit: If they are another recipe's.
     """
-    path = FOLDER / f"{NAME}.json"
-    if not path.is_file():
-        return []
-    results = json.loads(path.read_text(encoding="utf-8"))["results"]
+    results = known_results(NAME) or {"recipe": recipe, "cells": []}
     if results["recipe"] != recipe:
-        raise SystemExit(f"{path} has the cells of another recipe: move it away to begin anew.")
+        raise SystemExit(f"{FOLDER / NAME}.json has the cells of another recipe: move it away to begin anew.")
     return results["cells"]
 
 
@@ -135,15 +133,15 @@ class Study:
     @cached_property
     def lenses(self) -> dict[str, Any]:
         """The simulated images to train and to test on."""
-        config = get_preset(self.settings["preset"])
-        if "instrument" in self.settings:
-            config = config.observed_by(self.settings["instrument"])
-        return {
-            split: simulate(
-                config, self.settings[f"num_{split}"], start=start, imprint=split == "train", progress=True
-            )
-            for split, start in (("train", FIRST_TRAIN), ("test", FIRST_TEST))
-        }
+        lenses = {}
+        for split in ("train", "test"):
+            simulated = find_simulation(f"simulate:{self.settings['preset']}", split)
+            config, start = simulated.config, simulated.first_sample
+            if "instrument" in self.settings:
+                config = config.observed_by(self.settings["instrument"])
+            count = self.settings[f"num_{split}"]
+            lenses[split] = simulate(config, count, start=start, imprint=split == "train", progress=True)
+        return lenses
 
     @cached_property
     def image_processor(self) -> LensMAEImageProcessor:
@@ -151,7 +149,7 @@ class Study:
         images, side = self.lenses["train"].image, self.settings.get("side")
         resizing = {"do_resize": True, "size": {"height": side, "width": side}} if side else {}
         settings = {"normalization": "arcsinh", "stretch": STRETCH, "num_bands": images.shape[1]}
-        return LensMAEImageProcessor.measured_on(images[:2000], **settings, **resizing)
+        return LensMAEImageProcessor.measured_on(images[:NUM_MEASURED], **settings, **resizing)
 
     @cached_property
     def images(self) -> dict[str, torch.Tensor]:
@@ -188,7 +186,7 @@ class Study:
         if row.startswith("pca"):
             pixels = [self.lenses["train"].image[rows].numpy(), train_labels.numpy()]
             pixels += [self.lenses["test"].image.numpy(), labels["test"].numpy()]
-            raw, stretched = pca_logistic_rows(*pixels, max_train=12000, seed=seed)
+            raw, stretched = pca_logistic_rows(*pixels, max_train=MAX_LINEAR, seed=seed)
             scores = raw if row == "pca_raw" else stretched
             return {name: scores[name] for name in ("accuracy", "auc_macro", "ece", "intervals")}
         if row.rpartition("_")[2] in PROBES:
@@ -232,9 +230,9 @@ class Study:
 
     def _ridge(self, rows: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         pixels = {split: self.images[split].flatten(1).numpy() for split in ("train", "test")}
-        rows = rows[:12000]
+        rows = rows[:MAX_LINEAR]
         predicted = []
-        for column in targets[:12000].T:
+        for column in targets[:MAX_LINEAR].T:
             known = ~column.isnan()
             train = pixels["train"][rows[known]]
             # As many components as images would leave the last of them without variance to standardise by.
@@ -294,7 +292,7 @@ class Study:
         if target == "partial":
             settings = {"prediction_ratio": PREDICTION_RATIO}
         elif target == "imprint":
-            settings = {"imprint_loss_weight": 1.0, "imprint_std": self.images["imprint"][:2000].std().item()}
+            settings = {"imprint_loss_weight": 1.0, "imprint_std": self.images["imprint"][:NUM_MEASURED].std().item()}
         return LensMAEForPreTraining(self.make_config(**settings)).to(DEVICE)
 
     def pretrain(self, target: str, seed: int) -> tuple[LensMAEModel, Cost]:

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from statistics import mean, stdev
 from typing import Any
 
+from .accuracy import header, line
+
 
 # Rows by what they are called; encoders and probes make names of their own.
 WORDS = {
@@ -59,15 +61,15 @@ def _table(task: str, set_name: str, cells: Sequence[dict[str, Any]]) -> Iterato
     labelled = {cell["fraction"]: cell["num_labelled"] for cell in cells}
     heads = [f"{100 * fraction:g}%: {labelled[fraction]} labels" for fraction in fractions]
     what = "" if task == "classification" else f": R² of {', '.join(name.removeprefix('r2_') for name in metrics)}"
-    yield f"\n| `{set_name}`{what} | {' | '.join(heads)} | 10¹⁵ operations | minutes | seeds |\n"
-    yield f"|{'---|' * (len(heads) + 4)}\n"
+    yield "\n"
+    yield from header(f"`{set_name}`{what}", *heads, "10¹⁵ operations", "minutes", "seeds")
     for row in dict.fromkeys(cell["row"] for cell in cells):
         of_row = [cell for cell in cells if cell["row"] == row]
         shown = [
             _numbers([cell for cell in of_row if cell["fraction"] == fraction], metrics) for fraction in fractions
         ]
         seeds = sorted({cell["seed"] for cell in of_row})
-        yield f"| {words_of(row)} | {' | '.join([*shown, *_costs(of_row)])} | {', '.join(map(str, seeds))} |\n"
+        yield line(words_of(row), *shown, *_costs(of_row), ", ".join(map(str, seeds)))
 
 
 def words_of(row: str) -> str:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 
-__all__ = ["FOLDER", "write_results"]
+__all__ = ["FOLDER", "known_results", "write_results"]
 
 # `python -m benchmarks --quick` has them written elsewhere.
 FOLDER = Path(os.environ.get("LENS_BENCHMARK_RESULTS", Path(__file__).with_name("results")))
@@ -24,6 +24,12 @@ PACKAGES = (
     "scikit-image",
     "lenstronomy",
 )
+
+
+def known_results(name: str) -> dict:
+    """What `results/<name>.json` has measured; empty where there is none."""
+    path = FOLDER / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8"))["results"] if path.is_file() else {}
 
 
 def write_results(name: str, results: dict) -> Path:

@@ -79,7 +79,8 @@ def _files(folder: Path) -> dict[str, dict]:
 
 def render(folder: Path) -> str:
     """The text of the table of all results of a folder."""
-    results = read(folder)
+    files = _files(folder)
+    results = {name: content["results"] for name, content in files.items()}
     rows = [row for name, make_rows in ROWS.items() if name in results for row in make_rows(results[name])]
     judged = [row[-1] for row in rows if row[-1]]
     text = HEAD.format(good=judged.count("yes"), total=len(judged))
@@ -96,7 +97,7 @@ def render(folder: Path) -> str:
         text += OFFICIAL_HEAD + "".join(official_tables({**official["zero_shot"], **official["rounded"]}))
     text += "\n## Measured on\n\n"
     machines: dict[str, list[str]] = {}
-    for name, content in _files(folder).items():
+    for name, content in files.items():
         machines.setdefault(describe(content["machine"]), []).append(name)
     return text + "".join(f"- {', '.join(names)}: {machine}\n" for machine, names in machines.items())
 

@@ -9,7 +9,6 @@ and what was measured of other runs stays in the results. It takes hours, so `py
 
 import argparse
 import functools
-import json
 import os
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from lens_transformers.hub import read_results
 from lens_transformers.hub.results import without_paths
 from lens_transformers.simulation import simulate
 
-from .results import FOLDER, write_results
+from .results import known_results, write_results
 
 
 TRAINING = Path(__file__).parents[1] / "training"
@@ -130,9 +129,7 @@ def main() -> None:
 
 def _known(results_name: str) -> dict[str, list[dict]]:
     """What was measured of runs that there still are."""
-    path = FOLDER / f"{results_name}.json"
-    known = json.loads(path.read_text(encoding="utf-8"))["results"] if path.is_file() else {}
-    return {name: runs for name, runs in known.items() if name in RUNS}
+    return {name: runs for name, runs in known_results(results_name).items() if name in RUNS}
 
 
 def make(name: str, seed: int, parent: Path, limits: list[str]) -> Path:

@@ -101,7 +101,7 @@ def main() -> None:
     output_dir = Path(arguments.output_dir).absolute()
     try:
         config = configure(arguments)
-        if arguments.imprint and (config.substructure is None or config.super_resolution is not None):
+        if arguments.imprint and not config.has_imprint:
             raise ValueError(f"--imprint: {config.name} has no substructure in single images, so none leaves any.")
         splits = split_ranges(arguments)
         check_numbers(arguments)

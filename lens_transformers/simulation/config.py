@@ -362,6 +362,11 @@ class LensSimulationConfig:
             raise ValueError("super_resolution.method='telescope' needs noise instead of a detector.")
 
     @property
+    def has_imprint(self) -> bool:
+        """Whether substructure leaves an imprint: on single images with classes of it."""
+        return self.substructure is not None and self.super_resolution is None
+
+    @property
     def deflection_scale(self) -> float:
         """The factor by which `source_redshift_convention` changes all deflections; 1 without it."""
         if self.source_redshift_convention is None:

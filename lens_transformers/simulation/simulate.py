@@ -96,7 +96,7 @@ def simulate(
     if batch_size is None:
         batch_size = _default_batch_size(config, device)
     _check_range("batch_size", batch_size, 1)
-    if imprint and (config.substructure is None or config.super_resolution is not None):
+    if imprint and not config.has_imprint:
         raise ValueError(f"{config.name} has no imprint: that takes single images with classes of substructure.")
 
     _keep_freed_memory()

@@ -7,6 +7,7 @@ import pytest
 from safetensors.torch import load_file
 
 from benchmarks import peers, training
+from benchmarks import results as results_module
 from tests.training.test_run_sr import write_pairs
 
 
@@ -48,7 +49,7 @@ def test_a_finished_run_is_read_and_not_made_again(monkeypatch, tmp_path):
         (folder / "results.json").write_text(json.dumps(results))
     monkeypatch.setattr(training.subprocess, "run", lambda *_, **__: pytest.fail("the run is there already"))
     monkeypatch.setattr(training, "write_results", lambda name, results: written.update({name: results}))
-    monkeypatch.setattr(training, "FOLDER", tmp_path)
+    monkeypatch.setattr(results_module, "FOLDER", tmp_path)
     words = ["training", "--runs", "lens_default_pretrain", "--seeds", "1", "2", "--output_dir", str(tmp_path)]
     monkeypatch.setattr("sys.argv", words)
     training.main()
