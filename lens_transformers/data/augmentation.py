@@ -1,4 +1,4 @@
-"""Random changes of lens images that keep their class: turns, shifts, blur and noise, in float and in batches."""
+"""Random changes of lens images that keep their class: turns, shifts, blur, noise and few bits, in batches."""
 
 import hashlib
 import math
@@ -27,11 +27,11 @@ class LensAugmentation:
     """Draws a change for every image of a batch and applies it.
 
     In this order: a symmetry; a rotation and shift, in one bicubic resampling in which the image is mirrored at its
-    border; blur; noise. Symmetries are exact; resampling smooths the noise of an image, so that it takes more than a
-    symmetry to be worth its cost.
+    border; blur; noise; grey levels. Symmetries are exact; resampling smooths the noise of an image, so that it takes
+    more than a symmetry to be worth its cost.
 
-    An image and its target turn and shift alike about the same centre, whatever the ratio of their pixels. Blur and
-    noise worsen the image alone: the target stays what is true.
+    An image and its target turn and shift alike about the same centre, whatever the ratio of their pixels. Blur, noise
+    and grey levels worsen the image alone: the target stays what is true.
 
     Args:
         symmetries: `"dihedral"` draws from the eight flips and quarter turns. `"half_turn"` draws from the two that
@@ -41,6 +41,9 @@ class LensAugmentation:
         max_shift: Largest shift along each axis, in pixels of the image.
         max_psf_fwhm: Largest full width at half maximum of a Gaussian blur, in pixels.
         noise_std: Standard deviation of Gaussian noise, in the image's flux unit: one number, or one a band.
+        max_level_step: Largest distance of the grey levels that an image is cut to, in the image's flux unit. Levels
+            may be rounded to, cut down to, or anything between, as by programs that write pictures: a network for
+            images on [0, 1] that may have been through 8 bits wants a little more than 1 / 255.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -51,6 +54,7 @@ class LensAugmentation:
     max_shift: float = 0.0
     max_psf_fwhm: float = 0.0
     noise_std: float | tuple[float, ...] = 0.0
+    max_level_step: float = 0.0
 
     def __post_init__(self):
         if self.symmetries not in get_args(Symmetries):
@@ -60,6 +64,8 @@ class LensAugmentation:
                 raise ValueError(f"{name} must be a number of pixels, at least 0, got {getattr(self, name)}.")
         if not all(0 <= std < math.inf for std in np.atleast_1d(self.noise_std)):
             raise ValueError(f"noise_std must be at least 0, got {self.noise_std}.")
+        if not 0 <= self.max_level_step < math.inf:
+            raise ValueError(f"max_level_step must be a flux, at least 0, got {self.max_level_step}.")
 
     def __call__(
         self, images: torch.Tensor, targets: torch.Tensor | None = None, *, keys: Sequence[int]
@@ -104,6 +110,9 @@ class LensAugmentation:
             images = blurred(images, self.max_psf_fwhm * draws[:, 5], self.max_psf_fwhm)
         if np.any(self.noise_std):
             images = images + self._noise(images, keys)
+        if self.max_level_step:
+            steps, offsets = _uniform_draws(keys, 2).T
+            images = cut_to_levels(images, self.max_level_step * steps, offsets)
         return images, targets
 
     def _noise(self, images: torch.Tensor, keys: Sequence[int]) -> torch.Tensor:
@@ -237,6 +246,14 @@ def blurred(images: torch.Tensor, fwhms: torch.Tensor, max_fwhm: float) -> torch
     kernels = (kernels / kernels.sum(1, keepdim=True)).to(images)
     padded = F.pad(images, (reach, reach, reach, reach), mode="reflect")
     return _weighted_sum(_weighted_sum(padded, kernels, -1), kernels, -2)
+
+
+def cut_to_levels(images: torch.Tensor, steps: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
+    """Cuts each image to multiples of its step, down with an offset of 0 and to the nearest one with 0.5."""
+    # A step of nothing would divide by it; one in 2**53 is drawn.
+    steps, offsets = (part.to(images.dtype)[:, None, None, None].to(images.device) for part in (steps, offsets))
+    steps = steps.clamp(min=torch.finfo(images.dtype).tiny ** 0.5)
+    return steps * torch.floor(images / steps + offsets)
 
 
 def _weighted_sum(images: torch.Tensor, kernels: torch.Tensor, axis: int) -> torch.Tensor:

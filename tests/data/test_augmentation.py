@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from lens_transformers.data import LensAugmentation, LensDataCollator, lens_features
-from lens_transformers.data.augmentation import blurred, resampled, sample_keys, turned
+from lens_transformers.data.augmentation import blurred, cut_to_levels, resampled, sample_keys, turned
 from lens_transformers.data.schema import dataset_from_chunks
 
 
@@ -100,6 +100,27 @@ def test_noise_has_the_width_of_each_band_and_leaves_the_target():
     assert torch.equal(clean, targets)
 
 
+def test_levels_are_rounded_to_or_cut_down_to():
+    images = torch.tensor([-0.3, 0.1, 0.4, 0.6, 1.9]).expand(3, 1, 1, 5)
+    steps, offsets = torch.tensor([0.5, 0.5, 0.0]), torch.tensor([0.5, 0.0, 0.3])
+    rounded, floored, kept = cut_to_levels(images, steps, offsets)[:, 0, 0]
+    torch.testing.assert_close(rounded, torch.tensor([-0.5, 0.0, 0.5, 0.5, 2.0]))
+    torch.testing.assert_close(floored, torch.tensor([-0.5, 0.0, 0.0, 0.5, 1.5]))
+    torch.testing.assert_close(kept, images[2, 0, 0])
+
+
+def test_each_image_has_levels_of_its_own_up_to_the_largest_step_and_leaves_the_target():
+    images, targets = torch.rand(64, 1, 32, 32), torch.rand(64, 1, 64, 64)
+    cut, whole = LensAugmentation("none", max_level_step=0.2)(images, targets, keys=range(64))
+    assert torch.equal(whole, targets)
+    # A step s leaves about 1 / s levels.
+    levels = torch.tensor([len(image.unique()) for image in cut])
+    assert levels.min() in (5, 6, 7) and len(levels.unique()) > 8
+    assert ((cut - images).abs() <= 0.2).all()
+    single, _ = LensAugmentation("none", max_level_step=0.2)(images[5:6], keys=[5])
+    assert torch.equal(single[0], cut[5])
+
+
 @pytest.mark.parametrize(("bands", "size"), [(1, 15), (2, 16)])
 def test_the_same_key_changes_an_image_to_the_same_bytes_in_any_batch(bands, size):
     images, keys = _images(6, bands, size), [11, 12, 13, 14, 15, 16]
@@ -175,6 +196,7 @@ def test_a_gpu_gives_the_same_as_the_cpu():
         ({"max_shift": -1}, "max_shift must be a number of pixels, at least 0, got -1"),
         ({"max_psf_fwhm": math.inf}, "max_psf_fwhm must be a number of pixels"),
         ({"noise_std": (0.1, -1)}, "noise_std must be at least 0"),
+        ({"max_level_step": -1}, "max_level_step must be a flux, at least 0, got -1"),
     ],
 )
 def test_wrong_settings_are_named(settings, message):
