@@ -45,7 +45,7 @@ from lens_transformers.simulation import simulate
 
 from .learning import DEVICE, NUM_MEASURED, Cost, Schedule, count_flops, embed, learn, predict
 from .peers import ResNet, SmallResNetConfig
-from .results import FOLDER, known_results, write_results
+from .results import FOLDER, known_results, machine, write_results
 
 
 NAME = "pretraining"
@@ -88,7 +88,8 @@ def main() -> None:
                         key = dict(zip(KEYS, (task, set_name, row, fraction, seed), strict=True))
                         if any(key.items() <= cell.items() for cell in read_cells(recipe)):
                             continue
-                        cell = {**key, **study.make_cell(task, row, fraction, seed)}
+                        measured = study.make_cell(task, row, fraction, seed)
+                        cell = {**key, "processor": machine()["processor"], **measured}
                         # Read again: another process may have made others meanwhile.
                         write_results(NAME, {"recipe": recipe, "cells": [*read_cells(recipe), cell]})
                         print({name: value for name, value in cell.items() if name != "intervals"}, flush=True)

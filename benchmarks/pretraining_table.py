@@ -30,8 +30,9 @@ HEAD = """
 Classes of dark matter told on images that no network has seen, by the part of the training images that have labels:
 accuracy / AUC, with the standard deviation over seeds where there are several. An encoder is pretrained on all of the
 training images, without labels: to paint the hidden pixels, or besides that to predict the imprint of substructure in
-what it sees, which simulations know. "Equal total" is as much arithmetic as pretraining and fine-tuning together.
-`python -m benchmarks.pretraining` makes them anew, by `pretraining.yaml`.
+what it sees, which simulations know. "Equal total" is as much arithmetic as pretraining and fine-tuning together;
+minutes are those of a core of {processors}. `python -m benchmarks.pretraining` makes them anew, by
+`pretraining.yaml`.
 """
 
 # Rows whose accuracies are compared in words.
@@ -46,8 +47,8 @@ CLAIMED = {
 
 def pretraining_tables(results: dict[str, Any]) -> Iterator[str]:
     """A table for each task and set."""
-    yield HEAD
     cells = results["cells"]
+    yield HEAD.format(processors=" or ".join(sorted({cell["processor"] for cell in cells})))
     for task, set_name in dict.fromkeys((cell["task"], cell["set"]) for cell in cells):
         chosen = [cell for cell in cells if (cell["task"], cell["set"]) == (task, set_name)]
         yield from _table(task, set_name, chosen)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 
-__all__ = ["FOLDER", "known_results", "write_results"]
+__all__ = ["FOLDER", "known_results", "machine", "write_results"]
 
 # `python -m benchmarks --quick` has them written elsewhere.
 FOLDER = Path(os.environ.get("LENS_BENCHMARK_RESULTS", Path(__file__).with_name("results")))

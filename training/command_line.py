@@ -39,8 +39,12 @@ class DataArguments:
         default=None,
         metadata={"help": "A set whose images, all of them, are tested on instead of the dataset's own test split."},
     )
-    max_train_samples: int | None = field(default=None, metadata={"help": "Use at most so many training images."})
-    max_test_samples: int | None = field(default=None, metadata={"help": "Use at most so many test images."})
+    max_train_samples: int | None = field(
+        default=None, metadata={"help": "Use at most so many training images, of all classes."}
+    )
+    max_test_samples: int | None = field(
+        default=None, metadata={"help": "Use at most so many test images, of all classes."}
+    )
     augmentation: str = field(
         default="none",
         metadata={
@@ -66,7 +70,9 @@ class DataArguments:
         default=None,
         metadata={"help": 'Divide a set that has no splits, as JSON: \'{"train": 0.8, "test": 0.2}\'.'},
     )
-    split_seed: int = field(default=0, metadata={"help": "Seed of that division, and of what is held out."})
+    split_seed: int = field(
+        default=0, metadata={"help": "Seed of that division, and of which images are held out or left out."}
+    )
     validation_fraction: float = field(
         default=0.0,
         metadata={

@@ -103,7 +103,7 @@ def load_splits(arguments: DataArguments, task: Task, streaming: bool = False, c
         test = _load(arguments, "test", task)
     else:
         test = _load(arguments, "all", task, arguments.test_dataset)
-    test = _first(test, arguments.max_test_samples)
+    test = _at_most(arguments.max_test_samples, test, arguments.split_seed)
     if streaming:
         validation = load_validation(arguments, task, test)
         if validation is None and (choosing or arguments.validation_fraction):
@@ -112,7 +112,7 @@ def load_splits(arguments: DataArguments, task: Task, streaming: bool = False, c
                 "--load_best_model_at_end and --validation_fraction."
             )
         return Splits(train, validation, test, None)
-    train = _first(train, arguments.max_train_samples)
+    train = _at_most(arguments.max_train_samples, train, arguments.split_seed)
     validation = None if arguments.validation_fraction else load_validation(arguments, task, test)
     fraction = arguments.validation_fraction or (HELD_OUT_FRACTION if choosing and validation is None else 0.0)
     if fraction:
@@ -211,8 +211,11 @@ def make_collators(
     return LensDataCollator(image_processor, task, augmentation, seed), LensDataCollator(image_processor, task)
 
 
-def _first(dataset: Dataset, count: int | None) -> Dataset:
-    return dataset if count is None else dataset.select(range(min(count, len(dataset))))
+def _at_most(count: int | None, dataset: Dataset, seed: int) -> Dataset:
+    if count is None or count >= len(dataset):
+        return dataset
+    # Not the first: files come sorted by class.
+    return dataset.select(np.sort(np.random.default_rng(seed).permutation(len(dataset))[:count]))
 
 
 def make_config(arguments: ModelArguments, num_channels: int, **settings: Any) -> LensMAEConfig:

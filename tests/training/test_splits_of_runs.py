@@ -8,6 +8,7 @@ import run_classification
 import run_mae
 import run_sr
 from command_line import DataArguments
+from pyarrow import parquet
 
 from lens_transformers.data.splits import content_hashes
 from tests.rings import write_rings
@@ -67,3 +68,17 @@ def test_images_of_several_splits_are_in_the_results_and_on_the_card(run_script,
     run_script(run_mae, *flags, "--config_overrides", "num_hidden_layers=1", "--output_dir", tmp_path / "run")
     assert json.loads((tmp_path / "run/results.json").read_text())["data"]["duplicates"] == {"train and test": 6}
     assert "more than one split: 6 in train and test" in (tmp_path / "run/README.md").read_text()
+
+
+def test_fewer_images_are_of_all_classes_and_the_same_at_each_start(tmp_path):
+    for split in ("train", "test"):
+        write_rings(tmp_path, split, 30, seed=0)
+        (file,) = tmp_path.glob(f"data/{split}-*.parquet")
+        parquet.write_table(parquet.read_table(file).sort_by("label"), file)
+    arguments = DataArguments(str(tmp_path), max_train_samples=12, max_test_samples=12)
+    splits, again = (common.load_splits(arguments, "classification") for _ in range(2))
+    assert list(splits.train["label"]) == sorted(splits.train["label"])
+    for name in ("train", "test"):
+        images = getattr(splits, name)
+        assert len(images) == 12 and len(set(images["label"])) == 3
+        assert content_hashes(images) == content_hashes(getattr(again, name))
