@@ -216,7 +216,7 @@ def summarize(root: Path, honest: bool, tested_on: Path | None) -> dict:
     results = {path.parent.name: json.loads(path.read_text()) for path in sorted(root.glob("*/results.json"))}
 
     def rows(name: str, metric: str) -> dict[str, float]:
-        return {row["name"]: row[metric] for row in results[name]["rows"]}
+        return {row["name"]: row[metric] for row in results[name]["rows"] if metric in row}
 
     highlights = []
     reconstruction = rows("pretrain", "masked_mse_0.75")

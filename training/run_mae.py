@@ -8,7 +8,8 @@
 
 Leaves a Hub-ready folder whose `results.json` has the error on hidden pixels beside that of two fillings that need no
 training; and, trained on some classes alone, how well each of them tells the other classes by that error. Where images
-come with the imprint of their substructure, as simulated ones can, every visible token learns to predict that as well.
+come with the imprint of their substructure, as simulated ones can, every visible token learns to predict that as well,
+and its error stands beside that of predicting none.
 """
 
 import math
@@ -54,6 +55,8 @@ from lens_transformers.visualization import plot_reconstructions, plot_training_
 NUM_FIGURE_ROWS = 4
 # Rows among which a stream of stored images is shuffled; simulated ones come at random.
 BUFFER_SIZE = 1000
+# The row of whoever says that substructure changes nothing.
+NO_IMPRINT = "No imprint"
 # Images of a stream, which may have to be simulated, that the image processor's constants are measured on.
 NUM_MEASURED_OF_STREAM = 256
 
@@ -155,11 +158,13 @@ def main() -> None:
     ]
     if data_arguments.train_classes is not None:
         for row, values in zip(rows, errors.values(), strict=True):
-            at_training = values[f"masked_mse_{config.mask_ratio:g}"]
+            at_training = values.get(f"masked_mse_{config.mask_ratio:g}")
+            if at_training is None:
+                continue
             scores = score_anomalies(at_training, np.asarray(test["label"][:]), data_arguments.train_classes)
             row["intervals"] |= scores.pop("intervals")
             row |= scores
-    print_rows(rows, [key for key in rows[0] if key.startswith(("masked_mse", "anomaly_auc"))])
+    print_rows(rows, [key for key in rows[0] if key.startswith(("masked_mse", "imprint_mse", "anomaly_auc"))])
     figures = {
         "reconstructions": plot_reconstructions(images, masks, painted),
         "training_curves": plot_training_curves(trainer.state.log_history),
@@ -282,11 +287,13 @@ def measure(
 
     Returns:
         By the name of what painted, `masked_mse_<ratio>` at each mask ratio: the mean squared error on the hidden
-        pixels of each image `(images,)`; and images, masks and reconstructions to show, at the ratio of training.
+        pixels of each image `(images,)`; where there are imprints, `imprint_mse` on the visible ones, as the image
+        processor scales it, at the ratio of training; and images, masks and reconstructions to show, at that ratio.
     """
     model: Any = trainer.model
     trained_at = model.config.mask_ratio
     errors: dict[str, dict[str, np.ndarray]] = {name: {} for name in ("LensMAE", *FILLINGS)}
+    imprint_parts: dict[str, list[np.ndarray]] = {}
     shown: list[np.ndarray] = []
     for ratio in sorted({*MASK_RATIOS, trained_at}):
         parts: dict[str, list[np.ndarray]] = {name: [] for name in errors}
@@ -298,8 +305,15 @@ def measure(
                 parts[name].append(masked_errors(pixels, images, masks))
             if ratio == trained_at and not shown:
                 shown = [part[:NUM_FIGURE_ROWS] for part in (images, masks, painted)]
+            if ratio == trained_at and "labels" in batch and outputs.imprint_logits is not None:
+                predicted = model.unpatchify(outputs.imprint_logits, tuple(images.shape[2:])).numpy()
+                imprint = batch["labels"].numpy()
+                for name, guess in {"LensMAE": predicted, NO_IMPRINT: np.zeros_like(imprint)}.items():
+                    imprint_parts.setdefault(name, []).append(masked_errors(guess, imprint, ~masks))
         for name, values in parts.items():
             errors[name][f"masked_mse_{ratio:g}"] = np.concatenate(values)
+    for name, values in imprint_parts.items():
+        errors.setdefault(name, {})["imprint_mse"] = np.concatenate(values)
     return errors, shown
 
 
