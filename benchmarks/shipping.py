@@ -34,14 +34,15 @@ SHIPPED = {
 
 
 def main() -> None:
-    """Makes or renews them all."""
+    """Makes or renews them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--names", nargs="+", default=list(SHIPPED), choices=list(SHIPPED), help="default: all")
     parser.add_argument("--runs", type=Path, help="folder of the runs to make them of")
     parser.add_argument("--seed", type=int, default=42, help="which runs are taken")
     arguments = parser.parse_args()
-    for name, run in SHIPPED.items():
+    for name in arguments.names:
         if arguments.runs is not None:
-            take(arguments.runs / f"{run}_seed_{arguments.seed}", name)
+            take(arguments.runs / f"{SHIPPED[name]}_seed_{arguments.seed}", name)
         renew(name)
         found = check(CHECKPOINTS / name)
         print(f"{found.num_bytes:>12,} bytes  {repository_name(name)}", *found.problems)
