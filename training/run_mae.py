@@ -40,19 +40,22 @@ from common import (
 )
 from datasets import Dataset
 from loop import RunTrainer
+from matplotlib.figure import Figure
 from streams import EndlessPasses
 from transformers import TrainerCallback
 
 from lens_transformers import LensMAEConfig, LensMAEForPreTraining, LensMAEImageProcessor
-from lens_transformers.data import LABEL_NAMES, MaskedCollator
+from lens_transformers.data import LABEL_NAMES, LensDataCollator, MaskedCollator
 from lens_transformers.evaluation import AnomalyMetric
 from lens_transformers.evaluation.bootstrap import average_with_intervals
 from lens_transformers.evaluation.inpainting import FILLINGS
 from lens_transformers.evaluation.reconstruction import MASK_RATIOS, in_flux, masked_errors
-from lens_transformers.visualization import plot_reconstructions, plot_training_curves
+from lens_transformers.visualization import plot_imprints, plot_reconstructions, plot_training_curves
 
 
 NUM_FIGURE_ROWS = 4
+# Test images among which there are some with substructure.
+NUM_SEARCHED = 50
 # Rows among which a stream of stored images is shuffled; simulated ones come at random.
 BUFFER_SIZE = 1000
 # The row of whoever says that substructure changes nothing.
@@ -169,6 +172,8 @@ def main() -> None:
         "reconstructions": plot_reconstructions(images, masks, painted),
         "training_curves": plot_training_curves(trainer.state.log_history),
     }
+    if config.imprint_loss_weight and "imprint" in test.features:
+        figures["imprints"] = draw_imprints(trainer, test, eval_collator, image_processor)
     data = describe_data(data_arguments, splits)
     save_run(trainer, image_processor, "pretraining", data, rows, metrics, figures, model_arguments)
 
@@ -287,8 +292,8 @@ def measure(
 
     Returns:
         By the name of what painted, `masked_mse_<ratio>` at each mask ratio: the mean squared error on the hidden
-        pixels of each image `(images,)`; where there are imprints, `imprint_mse` on the visible ones, as the image
-        processor scales it, at the ratio of training; and images, masks and reconstructions to show, at that ratio.
+        pixels of each image `(images,)`; where there are imprints, `imprint_mse` on the visible ones, at the
+        ratio of training; and images, masks and reconstructions to show, at that ratio.
     """
     model: Any = trainer.model
     trained_at = model.config.mask_ratio
@@ -306,8 +311,7 @@ def measure(
             if ratio == trained_at and not shown:
                 shown = [part[:NUM_FIGURE_ROWS] for part in (images, masks, painted)]
             if ratio == trained_at and "labels" in batch and outputs.imprint_logits is not None:
-                predicted = model.unpatchify(outputs.imprint_logits, tuple(images.shape[2:])).numpy()
-                imprint = batch["labels"].numpy()
+                predicted, imprint = imprints_in_flux(model, batch["labels"], outputs, image_processor)
                 for name, guess in {"LensMAE": predicted, NO_IMPRINT: np.zeros_like(imprint)}.items():
                     imprint_parts.setdefault(name, []).append(masked_errors(guess, imprint, ~masks))
         for name, values in parts.items():
@@ -315,6 +319,29 @@ def measure(
     for name, values in imprint_parts.items():
         errors.setdefault(name, {})["imprint_mse"] = np.concatenate(values)
     return errors, shown
+
+
+def imprints_in_flux(
+    model: Any, labels: torch.Tensor, outputs: Any, image_processor: LensMAEImageProcessor
+) -> tuple[np.ndarray, np.ndarray]:
+    """The predicted and the true imprint, `(batch, bands, height, width)`."""
+    predicted = model.unpatchify(outputs.imprint_logits, tuple(labels.shape[2:]))
+    flux = image_processor.post_process_reconstruction
+    return flux(predicted).numpy(), flux(labels).numpy()
+
+
+def draw_imprints(
+    trainer: PretrainingTrainer, test: Dataset, collator: LensDataCollator, image_processor: LensMAEImageProcessor
+) -> Figure:
+    """The imprints of the first test images that have one, and what the network makes of the whole images."""
+    imprints = test.select(range(min(NUM_SEARCHED, len(test))))["imprint"][:]
+    chosen = np.argsort(np.abs(imprints).max(axis=(1, 2, 3)) == 0, kind="stable")[:NUM_FIGURE_ROWS]
+    parts = []
+    for batch, outputs in predict(trainer, test.select(chosen), collator, "Drawing imprints", mask_ratio=0.0):
+        images = image_processor.post_process_reconstruction(batch["pixel_values"]).numpy()
+        predicted, imprints = imprints_in_flux(trainer.model, batch["labels"], outputs, image_processor)
+        parts.append((images, imprints, predicted))
+    return plot_imprints(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
 def score_anomalies(errors: np.ndarray, labels: np.ndarray, train_classes: Sequence[str]) -> dict[str, Any]:

@@ -36,6 +36,7 @@ PIPELINE_TAGS = {
 
 FIGURE_CAPTIONS = {
     "confusion": "Confusion matrix: of the images of each true class, a row, how many were taken for which.",
+    "imprints": "Images, what substructure changes in them, and what the network, shown all of it, says of that.",
     "reconstructions": "Images, what the network was shown of them, what it painted, and the difference.",
     "roc": "ROC curves, each class against the rest.",
     "super_resolution": "Low resolution, bicubic, network and target, with the residuals of both.",

@@ -2,7 +2,7 @@
 
 from .classification import plot_calibration, plot_confusion, plot_roc
 from .embedding import plot_embedding
-from .images import plot_attention_maps, plot_lenses, plot_reconstructions, plot_super_resolution
+from .images import plot_attention_maps, plot_imprints, plot_lenses, plot_reconstructions, plot_super_resolution
 from .parameters import plot_score_against_parameter
 from .power import plot_residual_power
 from .style import save_figure
@@ -14,6 +14,7 @@ __all__ = [
     "plot_calibration",
     "plot_confusion",
     "plot_embedding",
+    "plot_imprints",
     "plot_lenses",
     "plot_reconstructions",
     "plot_residual_power",

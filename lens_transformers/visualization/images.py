@@ -1,4 +1,4 @@
-"""Figures of lens images: a grid, masked reconstructions, super-resolution panels, maps of what a network looks at.
+"""Figures of lens images: a grid, masked reconstructions, imprints of substructure, super-resolution panels, maps.
 
 Each fills a figure of its own, or what it is given: a `Figure` of `layout="constrained"`, or a `SubFigure` of one.
 """
@@ -105,6 +105,41 @@ def plot_reconstructions(
         _note_rms(row[3], residual)
         add_colour_bar(flux, scale, list(row[:3]), "flux")
         add_colour_bar(difference, difference_scale, [row[3]], "flux difference")
+    _label_grid(axes, pixel_scale)
+    return figure_of(axes[0, 0])
+
+
+def plot_imprints(
+    images, imprints, predictions, pixel_scale: float | None = None, figure: FigureBase | None = None
+) -> Figure:
+    """A row an image: the image, what substructure changes in it, and what a network says of that.
+
+    The imprint and its prediction share one colour scale, symmetric around zero.
+
+    Args:
+        images: Array (batch, bands, height, width), surface brightness, or a data set with a column `image`. Of
+            several bands the mean is shown.
+        imprints: Array of the shape of `images`, in the same unit.
+        predictions: Array of the shape of `images`, in the same unit.
+        pixel_scale: Arcsec per pixel; without it the axes count pixels.
+        figure: What to fill; a new figure by default.
+
+    Raises:
+        ValueError: If the shapes do not fit together.
+    """
+    seen = _planes(images, "images")
+    truth, predicted = _planes(imprints, "imprints"), _planes(predictions, "predictions")
+    _require_shape("imprints", truth, "images", seen)
+    _require_shape("predictions", predicted, "images", seen)
+    axes = _panels(figure, len(seen), 3, colour_bars=2)
+    _column_titles(axes, ("image", "imprint of substructure", "predicted imprint"))
+    for row, image, imprint, prediction in zip(axes, seen, truth, predicted, strict=True):
+        scale, imprint_scale = flux_scale(image), residual_scale(imprint, prediction)
+        flux = show_image(row[0], image, scale, pixel_scale=pixel_scale)
+        for ax, plane in zip(row[1:], (imprint, prediction), strict=True):
+            change = show_image(ax, plane, imprint_scale, RESIDUAL_COLOURS, pixel_scale)
+        add_colour_bar(flux, scale, [row[0]], "flux")
+        add_colour_bar(change, imprint_scale, list(row[1:]), "flux difference")
     _label_grid(axes, pixel_scale)
     return figure_of(axes[0, 0])
 

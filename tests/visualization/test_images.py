@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from lens_transformers.data import lens_features
 from lens_transformers.visualization import (
     plot_attention_maps,
+    plot_imprints,
     plot_lenses,
     plot_reconstructions,
     plot_super_resolution,
@@ -74,6 +75,17 @@ def test_hidden_pixels_are_masked_and_residuals_are_reconstruction_minus_image()
     assert plot_reconstructions(images, masks[:, None], reconstructions)
 
 
+def test_an_imprint_and_its_prediction_share_one_symmetric_scale():
+    imprints = np.zeros((2, 1, 16, 16))
+    imprints[:, :, 3, 4] = -0.3
+    figure = plot_imprints(lenses(2), imprints, imprints / 2)
+    assert titles(figure) == ["image", "imprint of substructure", "predicted imprint"]
+    _, truth, predicted = panels(figure)[:3]
+    assert truth.images[0].norm is predicted.images[0].norm
+    assert truth.images[0].norm.vmin == -truth.images[0].norm.vmax == pytest.approx(-0.3)
+    np.testing.assert_array_equal(predicted.images[0].get_array(), imprints[0, 0] / 2)
+
+
 def test_super_resolution_shows_both_residuals_on_one_symmetric_scale():
     target = lenses(2, size=32)
     figure = plot_super_resolution(lenses(2), target + 0.2, target - 0.1, target)
@@ -133,6 +145,7 @@ def test_low_and_high_resolution_cover_the_same_sky():
     [
         (lambda figure: plot_lenses(lenses(), figure=figure), 3),
         (lambda figure: plot_reconstructions(lenses(), np.ones((3, 16, 16)), lenses(), figure=figure), 12),
+        (lambda figure: plot_imprints(*[lenses()] * 3, figure=figure), 9),
         (lambda figure: plot_super_resolution(*[lenses()] * 4, figure=figure), 18),
         (lambda figure: plot_attention_maps(lenses(), {"map": lenses()[:, 0]}, figure=figure), 6),
         (lambda figure: plot_training_curves([{"loss": 1.0, "step": 1}], figure=figure), 1),
@@ -162,6 +175,7 @@ def test_panels_fill_the_part_of_a_figure_that_is_given(plot, num_panels):
             lambda: plot_reconstructions(lenses(), np.zeros((3, 16, 16)), lenses(size=8)),
             r"reconstructions and images differ in shape",
         ),
+        (lambda: plot_imprints(lenses(), lenses(), lenses(size=8)), "predictions and images differ in shape"),
         (
             lambda: plot_super_resolution(lenses(), lenses(), lenses(size=32), lenses(size=32)),
             "bicubic and target differ in shape",
