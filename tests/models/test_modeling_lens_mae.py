@@ -391,6 +391,24 @@ def test_pooling_is_what_its_name_says():
     assert torch.equal(maximum, tokens.amax(1))
 
 
+def test_a_classifier_of_the_class_token_leaves_out_what_it_does_not_need_and_loses_nothing(config):
+    model = LensMAEForClassification(config).eval()
+    images, labels = torch.rand(2, 1, 32, 32), torch.tensor([0, 2])
+    gradients, losses, seen = [], [], []
+    model.lens_mae.layernorm.register_forward_hook(lambda *call: seen.append(call[-1].shape[1]))
+    for output_hidden_states in (False, True):
+        model.zero_grad()
+        outputs = model(images, labels=labels, output_hidden_states=output_hidden_states)
+        outputs.loss.backward()
+        losses.append(outputs.loss)
+        gradients.append({name: parameter.grad.clone() for name, parameter in model.named_parameters()})
+    num_tokens = 16 + int(config.use_cls_token)
+    assert seen == [1 if config.pooling == "cls" else num_tokens, num_tokens]
+    assert {state.shape[1] for state in outputs.hidden_states} == {num_tokens}
+    torch.testing.assert_close(*losses)
+    torch.testing.assert_close(*gradients)
+
+
 def test_pooling_equal_tokens_has_a_finite_gradient():
     tokens = torch.ones(2, 16, 32, requires_grad=True)
     LensMAEModel(conv_config()).pool(tokens).sum().backward()

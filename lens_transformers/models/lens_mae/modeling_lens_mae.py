@@ -495,15 +495,15 @@ class LensMAELayer(GradientCheckpointingLayer):
         self,
         hidden_states: torch.Tensor,
         key_value_states: torch.Tensor | None = None,
-        first: int = 0,
+        changed: slice = slice(None),
         **kwargs: Unpack[TransformersKwargs],
     ) -> torch.Tensor:
-        """Change the tokens from `first` on, which look at the key-value states or, without any, at all tokens."""
-        residual = hidden_states[:, first:]
+        """Give these tokens changed, once they looked at the key-value states or, without any, at all tokens."""
+        residual = hidden_states[:, changed]
         normed_states = self.layernorm_before(hidden_states)
         if key_value_states is None:
             key_value_states = normed_states
-        hidden_states, _ = self.attention(normed_states[:, first:], key_value_states, **kwargs)
+        hidden_states, _ = self.attention(normed_states[:, changed], key_value_states, **kwargs)
         hidden_states = self.dropout(hidden_states) + residual
 
         residual = hidden_states
@@ -579,7 +579,7 @@ class LensMAEDecoder(nn.Module):
         """Let all tokens look at each other; of the last layer no more than the tokens from `first` on are needed."""
         for layer in self.decoder_layers[:-1]:
             hidden_states = layer(hidden_states)
-        return self.decoder_layers[-1](hidden_states, first=first)
+        return self.decoder_layers[-1](hidden_states, changed=slice(first, None))
 
 
 class LensMAEPooledNorm(nn.BatchNorm1d):
@@ -849,6 +849,7 @@ class LensMAEModel(LensMAEPreTrainedModel):
         pixel_values: torch.Tensor | None = None,
         noise: torch.Tensor | None = None,
         mask_ratio: float | None = None,
+        pooled_only: bool = False,
         **kwargs: Unpack[TransformersKwargs],
     ) -> LensMAEModelOutput:
         r"""
@@ -856,6 +857,9 @@ class LensMAEModel(LensMAEPreTrainedModel):
             Fixes which blocks are hidden: those with the largest numbers. Needs `mask_ratio`.
         mask_ratio (`float`, *optional*):
             Fraction of the blocks to hide, in [0, 1). By default nothing is hidden.
+        pooled_only (`bool`, *optional*, defaults to `False`):
+            Whether nothing but `pooler_output` is wanted. Where that is the class token, the last layer then makes no
+            other, and `last_hidden_state` has that one alone.
 
         Example:
 
@@ -873,8 +877,10 @@ class LensMAEModel(LensMAEPreTrainedModel):
         if noise is not None and mask_ratio is None:
             raise ValueError("`noise` says which blocks to hide, but without `mask_ratio` none is hidden.")
         hidden_states, mask, ids_restore = self.embeddings(pixel_values, noise=noise, mask_ratio=mask_ratio)
-        for layer in self.layers:
-            hidden_states = layer(hidden_states, **kwargs)
+        wanted = slice(0, 1) if pooled_only and self.config.pooling == "cls" else slice(None)
+        for number, layer in enumerate(self.layers, start=1):
+            changed = wanted if number == len(self.layers) else slice(None)
+            hidden_states = layer(hidden_states, changed=changed, **kwargs)
         hidden_states = self.layernorm(hidden_states)
         return LensMAEModelOutput(
             last_hidden_state=hidden_states,
@@ -1119,7 +1125,9 @@ class LensMAEForClassification(LensMAEPreTrainedModel):
         labels (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
             Class of each image, from 0 to `config.num_labels - 1`.
         """
-        outputs: LensMAEModelOutput = self.lens_mae(pixel_values, **kwargs)
+        inner = ("output_hidden_states", "output_attentions")
+        is_asked = any(getattr(self.config, name) if kwargs.get(name) is None else kwargs[name] for name in inner)
+        outputs: LensMAEModelOutput = self.lens_mae(pixel_values, pooled_only=not is_asked, **kwargs)
         logits = self.classifier(self.norm(outputs.pooler_output))
         loss = None
         if labels is not None:
