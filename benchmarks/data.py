@@ -40,7 +40,7 @@ ROUNDS = 3
 def main() -> None:
     """Times both and writes results/data.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--num_images", type=int, default=2000, help="images of each size from Parquet to batches")
+    parser.add_argument("--num_images", type=int, default=1000, help="images of each size from Parquet to batches")
     parser.add_argument("--num_files", type=int, default=30000, help="64x64 files of the first load")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

@@ -2,9 +2,9 @@
 
     python -m benchmarks.growth [--num_images 2000]
 
-Ten times the images are simulated by training/simulate.py in one process and in two, whose start does not
-count. Four times the pixels are those of a training step of the smallest network, whose memory is counted without that
-of what it imports.
+Ten times the images are simulated by training/simulate.py in one process and in two, whose start does not count; how
+their time grows is seen in one process, in turns. Four times the pixels are those of a training step of the smallest
+network, whose memory is counted without that of what it imports.
 """
 
 import argparse
@@ -18,7 +18,20 @@ from .results import write_results
 
 PRESET = "lens_default"
 SIDES = (64, 128)
+# Rounds of training steps; rounds of simulations, and the part of the images that each takes.
 ROUNDS = 12
+TURNS, TURNS_PART = 3, 4
+# Images simulated, as many as the numbers that follow, in turns: seconds of processor time, and the last number's over
+# the first's.
+IMAGES = """
+import json, sys
+from benchmarks.timing import summarize, time_in_turns
+from lens_transformers.simulation import simulate
+preset, rounds, *counts = sys.argv[1:]
+seconds = time_in_turns({count: (lambda count=int(count): simulate(preset, count)) for count in counts}, int(rounds))
+ratio = summarize([more / less for less, more in zip(seconds[counts[0]], seconds[counts[-1]])])
+print(json.dumps({"cpu_seconds": {count: summarize(times) for count, times in seconds.items()}, "time_ratio": ratio}))
+"""
 # Training steps on images of the sides that follow, in turns: seconds of processor time, and the last side's over the
 # first's. A process of its own, and what it imports too, for the sake of its memory.
 STEPS = """
@@ -43,18 +56,17 @@ def main() -> None:
     parser.add_argument("--num_images", type=int, default=2000)
     arguments = parser.parse_args()
     few, many = arguments.num_images, 10 * arguments.num_images
-    start_up = simulate(1)
+    numbers = (few // TURNS_PART or 1, many // TURNS_PART or 10)
+    image_times = last_json(run_python("-c", IMAGES, PRESET, *map(str, (TURNS, *numbers)), num_threads=1))
     costs = {count: simulate(count) for count in (few, many)}
     shared = {count: simulate(count, num_workers=2) for count in (few, many)}
     imported = run_python("-c", "import torch, lens_transformers; lens_transformers.LensMAE").peak_mib
     step_mib = {side: run_steps(2, side).peak_mib - imported for side in SIDES}
-    step_times = json.loads(run_steps(ROUNDS, *SIDES).output.splitlines()[-1])
-    own = {count: cost.cpu_seconds - start_up.cpu_seconds for count, cost in costs.items()}
+    step_times = last_json(run_steps(ROUNDS, *SIDES))
     results = {
         "ten_times_the_images": {
-            "cpu_seconds": {str(count): seconds for count, seconds in own.items()},
+            **image_times,
             "peak_mib": {str(count): cost.peak_mib for count, cost in costs.items()},
-            "time_ratio": own[many] / own[few],
             "memory_ratio": costs[many].peak_mib / costs[few].peak_mib,
         },
         "four_times_the_pixels": {
@@ -69,6 +81,11 @@ def main() -> None:
     }
     print(results)
     print(f"Wrote {write_results('growth', results)}")
+
+
+def last_json(cost: Cost) -> dict:
+    """What a process printed last."""
+    return json.loads(cost.output.splitlines()[-1])
 
 
 def run_steps(rounds: int, *sides: int) -> Cost:

@@ -1,6 +1,6 @@
 """Images a second through the encoder with its classifier, beside transformers' ViT of the same size.
 
-    python -m benchmarks.inference [--rounds 5] [--quick]
+    python -m benchmarks.inference [--rounds 10] [--quick]
 
 Both are in float32, of the layers of benchmarks/training_step.py, with every attention that ViT can run here; the
 fastest counts. A batch of 64 large images takes long enough on a CPU to be timed once.
@@ -27,7 +27,7 @@ REPETITIONS = {"base": {1: 1, 64: 1}, "tiny": {1: 50, 64: 5}}
 def main() -> None:
     """Prints the rows and writes results/inference.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--quick", action="store_true", help="one round of the smallest network")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
