@@ -495,15 +495,15 @@ class LensMAELayer(GradientCheckpointingLayer):
         self,
         hidden_states: torch.Tensor,
         key_value_states: torch.Tensor | None = None,
-        first: int = 0,
+        changed: slice = slice(None),
         **kwargs: Unpack[TransformersKwargs],
     ) -> torch.Tensor:
-        """Change the tokens from `first` on, which look at the key-value states or, without any, at all tokens."""
-        residual = hidden_states[:, first:]
+        """Give these tokens changed, once they looked at the key-value states or, without any, at all tokens."""
+        residual = hidden_states[:, changed]
         normed_states = self.layernorm_before(hidden_states)
         if key_value_states is None:
             key_value_states = normed_states
-        hidden_states, _ = self.attention(normed_states[:, first:], key_value_states, **kwargs)
+        hidden_states, _ = self.attention(normed_states[:, changed], key_value_states, **kwargs)
         hidden_states = self.dropout(hidden_states) + residual
 
         residual = hidden_states
@@ -538,13 +538,13 @@ class LensMAEDecoder(nn.Module):
         self.decoder_pred = nn.Linear(config.decoder_hidden_size, config.patch_size**2 * config.num_channels)
 
     def forward(
-        self, hidden_states: torch.Tensor, ids_restore: torch.Tensor, grid_size: tuple[int, int]
+        self, hidden_states: torch.Tensor, patch_order: torch.Tensor, grid_size: tuple[int, int]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Decode.
 
         Args:
             hidden_states: Tokens of the encoder, of shape `(batch_size, sequence_length, hidden_size)`.
-            ids_restore: Place of each patch in the order "seen patches, then hidden ones".
+            patch_order: Seen patches, then hidden ones, of shape `(batch_size, num_patches)`.
             grid_size: Rows and columns of patches.
 
         Returns:
@@ -553,36 +553,33 @@ class LensMAEDecoder(nn.Module):
         """
         hidden_states = self.decoder_embed(hidden_states)
         num_prefix = 1 if self.use_cls_token else 0
-        visible = hidden_states[:, num_prefix:]
-        num_patches, num_visible = ids_restore.shape[1], visible.shape[1]
-        mask_tokens = self.mask_token.to(visible.dtype).expand(visible.shape[0], num_patches - num_visible, -1)
-        patch_order = ids_restore.argsort(dim=1)
-        patches = torch.cat([visible, mask_tokens], dim=1) + self.position_embeddings(grid_size)[0][patch_order]
-        hidden_states = torch.cat([hidden_states[:, :num_prefix], patches], dim=1)
-
+        num_visible = hidden_states.shape[1] - num_prefix
+        first = self.first_predicted(patch_order.shape[1], num_visible)
+        positions = self.position_embeddings(grid_size)[0]
+        visible = hidden_states[:, num_prefix:] + positions[patch_order[:, :num_visible]]
+        visible = torch.cat([hidden_states[:, :num_prefix], visible], dim=1)
+        hidden_states = self.mask_token + positions[patch_order[:, max(first, num_visible) :]]
         if self.prediction_ratio is None:
-            first = num_visible if self.training else 0
-            hidden_states = self.decode_together(hidden_states, num_prefix + first)
+            hidden_states = self.decode_together(torch.cat([visible, hidden_states], dim=1), num_prefix + first)
         else:
-            # Blocks come in random order, so the last of them are a random part of the hidden ones.
-            num_hidden_blocks = (num_patches - num_visible) // self.patches_per_block
-            ratio = self.prediction_ratio if self.training else 1.0
-            first = num_patches - math.ceil(ratio * num_hidden_blocks) * self.patches_per_block
-            hidden_states = self.decode_apart(hidden_states, num_prefix + num_visible, num_prefix + first)
+            for layer in self.decoder_layers:
+                hidden_states = layer(hidden_states, visible)
         return self.decoder_pred(self.decoder_norm(hidden_states)), patch_order[:, first:]
+
+    def first_predicted(self, num_patches: int, num_visible: int) -> int:
+        """Place, in the order "seen patches, then hidden ones", from which on patches are predicted."""
+        if self.prediction_ratio is None:
+            return num_visible if self.training else 0
+        # Blocks come in random order, so the last of them are a random part of the hidden ones.
+        num_hidden_blocks = (num_patches - num_visible) // self.patches_per_block
+        ratio = self.prediction_ratio if self.training else 1.0
+        return num_patches - math.ceil(ratio * num_hidden_blocks) * self.patches_per_block
 
     def decode_together(self, hidden_states: torch.Tensor, first: int) -> torch.Tensor:
         """Let all tokens look at each other; of the last layer no more than the tokens from `first` on are needed."""
         for layer in self.decoder_layers[:-1]:
             hidden_states = layer(hidden_states)
-        return self.decoder_layers[-1](hidden_states, first=first)
-
-    def decode_apart(self, hidden_states: torch.Tensor, num_visible: int, first: int) -> torch.Tensor:
-        """Let the tokens from `first` on look at the visible ones, which come first of all and stay as they are."""
-        visible, hidden_states = hidden_states[:, :num_visible], hidden_states[:, first:]
-        for layer in self.decoder_layers:
-            hidden_states = layer(hidden_states, visible)
-        return hidden_states
+        return self.decoder_layers[-1](hidden_states, changed=slice(first, None))
 
 
 class LensMAEPooledNorm(nn.BatchNorm1d):
@@ -852,6 +849,7 @@ class LensMAEModel(LensMAEPreTrainedModel):
         pixel_values: torch.Tensor | None = None,
         noise: torch.Tensor | None = None,
         mask_ratio: float | None = None,
+        pooled_only: bool = False,
         **kwargs: Unpack[TransformersKwargs],
     ) -> LensMAEModelOutput:
         r"""
@@ -859,6 +857,9 @@ class LensMAEModel(LensMAEPreTrainedModel):
             Fixes which blocks are hidden: those with the largest numbers. Needs `mask_ratio`.
         mask_ratio (`float`, *optional*):
             Fraction of the blocks to hide, in [0, 1). By default nothing is hidden.
+        pooled_only (`bool`, *optional*, defaults to `False`):
+            Whether nothing but `pooler_output` is wanted. Where that is the class token, the last layer then makes no
+            other, and `last_hidden_state` has that one alone.
 
         Example:
 
@@ -876,8 +877,10 @@ class LensMAEModel(LensMAEPreTrainedModel):
         if noise is not None and mask_ratio is None:
             raise ValueError("`noise` says which blocks to hide, but without `mask_ratio` none is hidden.")
         hidden_states, mask, ids_restore = self.embeddings(pixel_values, noise=noise, mask_ratio=mask_ratio)
-        for layer in self.layers:
-            hidden_states = layer(hidden_states, **kwargs)
+        wanted = slice(0, 1) if pooled_only and self.config.pooling == "cls" else slice(None)
+        for number, layer in enumerate(self.layers, start=1):
+            changed = wanted if number == len(self.layers) else slice(None)
+            hidden_states = layer(hidden_states, changed=changed, **kwargs)
         hidden_states = self.layernorm(hidden_states)
         return LensMAEModelOutput(
             last_hidden_state=hidden_states,
@@ -1026,24 +1029,26 @@ class LensMAEForPreTraining(LensMAEPreTrainedModel):
             **kwargs,
         )
         grid_size = self._get_grid_size(*pixel_values.shape[2:])
-        pixels, predicted = self.decoder(outputs.last_hidden_state, outputs.ids_restore, grid_size)
-        logits = pixels.new_zeros(*outputs.mask.shape, pixels.shape[-1])
-        logits = logits.scatter(1, predicted[..., None].expand_as(pixels), pixels)
+        patch_order = outputs.ids_restore.argsort(dim=1)
+        pixels, predicted = self.decoder(outputs.last_hidden_state, patch_order, grid_size)
         loss = None
         if return_loss:
-            scored = outputs.mask * torch.zeros_like(outputs.mask).scatter(1, predicted, 1.0)
-            loss = self._reconstruction_loss(pixel_values, logits, scored)
+            # Of what is predicted alone: the rest would be most of the pixels, and count for nothing.
+            loss = self._reconstruction_loss(pixel_values, pixels, outputs.mask.gather(1, predicted), predicted)
         imprint_logits = None
         if self.imprint_head is not None:
             tokens = outputs.last_hidden_state[:, 1:] if self.config.use_cls_token else outputs.last_hidden_state
-            pixels = self.imprint_head(tokens)
-            visible = outputs.ids_restore.argsort(dim=1)[:, : tokens.shape[1], None].expand_as(pixels)
-            imprint_logits = pixels.new_zeros(logits.shape).scatter(1, visible, pixels)
+            imprint, visible = self.imprint_head(tokens), patch_order[:, : tokens.shape[1]]
+            imprint_logits = _scatter_patches(imprint, visible, patch_order.shape[1])
             if return_loss and labels is not None:
-                loss = loss + self._imprint_loss(labels, imprint_logits, 1 - outputs.mask)
+                if labels.shape != pixel_values.shape:
+                    raise ValueError(
+                        f"`labels` must have the shape of `pixel_values`; theirs is {tuple(labels.shape)}."
+                    )
+                loss = loss + self._imprint_loss(labels, imprint, visible)
         return LensMAEForPreTrainingOutput(
             loss=loss,
-            logits=logits,
+            logits=_scatter_patches(pixels, predicted, patch_order.shape[1]),
             mask=outputs.mask,
             ids_restore=outputs.ids_restore,
             imprint_logits=imprint_logits,
@@ -1052,30 +1057,36 @@ class LensMAEForPreTraining(LensMAEPreTrainedModel):
         )
 
     def _reconstruction_loss(
-        self, pixel_values: torch.Tensor, logits: torch.Tensor, mask: torch.Tensor
+        self,
+        pixel_values: torch.Tensor,
+        logits: torch.Tensor,
+        mask: torch.Tensor,
+        patches: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        target = self.patchify(pixel_values)
+        # `logits` and `mask` are those of `patches`, `(batch_size, some)`, or of all.
+        target = _take_patches(self.patchify(pixel_values), patches)
         if self.config.norm_pix_loss:
             mean, deviation = _patch_statistics(target)
             target = (target - mean) / deviation
-        return self._mean_over_patches((logits - target).square(), mask, pixel_values.shape[2:])
+        return self._mean_over_patches((logits - target).square(), mask, pixel_values.shape[2:], patches)
 
-    def _imprint_loss(self, labels: torch.Tensor, logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        target = self.patchify(labels)
-        if target.shape != logits.shape:
-            raise ValueError(f"`labels` must have the shape of `pixel_values`; theirs is {tuple(labels.shape)}.")
-        error = ((logits - target) / self.config.imprint_std).square()
-        return self.config.imprint_loss_weight * self._mean_over_patches(error, mask, labels.shape[2:])
+    def _imprint_loss(self, labels: torch.Tensor, imprint: torch.Tensor, patches: torch.Tensor) -> torch.Tensor:
+        target = _take_patches(self.patchify(labels), patches)
+        error = ((imprint - target) / self.config.imprint_std).square()
+        mean = self._mean_over_patches(error, error.new_ones(patches.shape), labels.shape[2:], patches)
+        return self.config.imprint_loss_weight * mean
 
-    def _mean_over_patches(self, error: torch.Tensor, mask: torch.Tensor, image_size: torch.Size) -> torch.Tensor:
+    def _mean_over_patches(
+        self, error: torch.Tensor, mask: torch.Tensor, image_size: torch.Size, patches: torch.Tensor | None
+    ) -> torch.Tensor:
         block_size = self.config.mask_block_size
         height, width = image_size
         if height % block_size == 0 and width % block_size == 0:
             return (error.mean(dim=-1) * mask).sum() / mask.sum()
         # Padding is not part of the image, and does not count.
-        inside = error.new_ones(1, self.config.num_channels, height, width)
+        inside = error.new_ones(len(error), self.config.num_channels, height, width)
         inside = nn.functional.pad(inside, (0, -width % block_size, 0, -height % block_size))
-        weights = to_patches(inside, self.config.patch_size) * mask[..., None]
+        weights = _take_patches(to_patches(inside, self.config.patch_size), patches) * mask[..., None]
         return (error * weights).sum() / weights.sum()
 
 
@@ -1114,7 +1125,9 @@ class LensMAEForClassification(LensMAEPreTrainedModel):
         labels (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
             Class of each image, from 0 to `config.num_labels - 1`.
         """
-        outputs: LensMAEModelOutput = self.lens_mae(pixel_values, **kwargs)
+        inner = ("output_hidden_states", "output_attentions")
+        is_asked = any(getattr(self.config, name) if kwargs.get(name) is None else kwargs[name] for name in inner)
+        outputs: LensMAEModelOutput = self.lens_mae(pixel_values, pooled_only=not is_asked, **kwargs)
         logits = self.classifier(self.norm(outputs.pooler_output))
         loss = None
         if labels is not None:
@@ -1295,6 +1308,17 @@ def _copy_what_lies_beside(source: Path, target: Path):
     # A card that was on the Hub already stays; transformers' empty form makes way.
     if card.is_file() and "has been automatically generated" in other_card.read_text(encoding="utf-8"):
         shutil.copy(card, other_card)
+
+
+def _take_patches(values: torch.Tensor, patches: torch.Tensor | None) -> torch.Tensor:
+    if patches is None:
+        return values
+    return values.gather(1, patches[..., None].expand(-1, -1, values.shape[-1]))
+
+
+def _scatter_patches(values: torch.Tensor, patches: torch.Tensor, num_patches: int) -> torch.Tensor:
+    everywhere = values.new_zeros(len(values), num_patches, values.shape[-1])
+    return everywhere.scatter(1, patches[..., None].expand_as(values), values)
 
 
 def _patch_statistics(patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
