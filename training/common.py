@@ -1,6 +1,7 @@
 """What the training scripts share: images, networks, time budgets, evaluation loops and the results they leave."""
 
 import copy
+import dataclasses
 import importlib.metadata
 import json
 import logging
@@ -27,6 +28,7 @@ from transformers import AutoImageProcessor, PreTrainedModel, Trainer
 from lens_transformers import LensMAEConfig, LensMAEForPreTraining, LensMAEImageProcessor, LensMAEModel
 from lens_transformers.data import (
     FitsLayout,
+    LensAugmentation,
     LensDataCollator,
     files_of_rows,
     find_duplicates,
@@ -442,6 +444,7 @@ def save_run(
             "learning_rate": arguments.learning_rate,
             "batch_size": batch_size,
             "weight_decay": arguments.weight_decay,
+            "augmentation": _describe_augmentation(trainer.data_collator.augmentation),
             "precision": "bfloat16" if arguments.bf16 else "float32",
             "device": _device_name(arguments.device),
         },
@@ -453,6 +456,13 @@ def save_run(
     write_model_card(folder)
     if arguments.push_to_hub:
         trainer.push_to_hub()
+
+
+def _describe_augmentation(augmentation: LensAugmentation) -> str:
+    """Its symmetries, and every other setting that does something."""
+    settings = dataclasses.asdict(augmentation)
+    symmetries = settings.pop("symmetries")
+    return ", ".join([symmetries, *(f"{name} {value}" for name, value in settings.items() if value)])
 
 
 def _size_of(config: Any) -> str:

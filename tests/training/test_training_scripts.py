@@ -318,3 +318,10 @@ def test_accelerate_launches_the_scripts(pairs, tmp_path):
     command += ["--output_dir", str(tmp_path / "sr"), "--max_steps", "1", "--filter_size", "3"]
     subprocess.run(command, check=True, cwd=tmp_path, capture_output=True, timeout=120)
     assert read_results(tmp_path / "sr")["training"]["max_steps"] == 1
+
+
+def test_results_and_card_name_the_augmentation(launch, lenses, tmp_path):
+    flags = ["--augmentation", "half_turn", "--augmentation_settings", '{"max_level_step": 0.01}']
+    launch(run_classification, "--dataset", lenses, "--output_dir", tmp_path, *flags, *QUICK)
+    assert read_results(tmp_path)["training"]["augmentation"] == "half_turn, max_level_step 0.01"
+    assert "| augmentation | half_turn, max_level_step 0.01 |" in (tmp_path / "README.md").read_text()
