@@ -417,6 +417,7 @@ def save_run(
     """
     arguments: LensTrainingArguments = trainer.args  # type: ignore[assignment]
     model: PreTrainedModel = trainer.model  # type: ignore[assignment]
+    collator: LensDataCollator = trainer.data_collator  # type: ignore[assignment]
     folder = Path(str(arguments.output_dir))
     batch_size = arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size
     image_processor.save_pretrained(folder)
@@ -444,7 +445,7 @@ def save_run(
             "learning_rate": arguments.learning_rate,
             "batch_size": batch_size,
             "weight_decay": arguments.weight_decay,
-            "augmentation": _describe_augmentation(trainer.data_collator.augmentation),
+            "augmentation": _describe_augmentation(collator.augmentation),
             "precision": "bfloat16" if arguments.bf16 else "float32",
             "device": _device_name(arguments.device),
         },

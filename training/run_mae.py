@@ -49,7 +49,7 @@ from lens_transformers.data import LABEL_NAMES, LensDataCollator, MaskedCollator
 from lens_transformers.evaluation import AnomalyMetric
 from lens_transformers.evaluation.bootstrap import average_with_intervals
 from lens_transformers.evaluation.inpainting import FILLINGS
-from lens_transformers.evaluation.reconstruction import MASK_RATIOS, in_flux, masked_errors
+from lens_transformers.evaluation.reconstruction import MASK_RATIOS, imprints_in_flux, in_flux, masked_errors
 from lens_transformers.visualization import plot_imprints, plot_reconstructions, plot_training_curves
 
 
@@ -321,17 +321,8 @@ def measure(
     return errors, shown
 
 
-def imprints_in_flux(
-    model: Any, labels: torch.Tensor, outputs: Any, image_processor: LensMAEImageProcessor
-) -> tuple[np.ndarray, np.ndarray]:
-    """The predicted and the true imprint, `(batch, bands, height, width)`."""
-    predicted = model.unpatchify(outputs.imprint_logits, tuple(labels.shape[2:]))
-    flux = image_processor.post_process_reconstruction
-    return flux(predicted).numpy(), flux(labels).numpy()
-
-
 def draw_imprints(
-    trainer: PretrainingTrainer, test: Dataset, collator: LensDataCollator, image_processor: LensMAEImageProcessor
+    trainer: PretrainingTrainer, test: Dataset, collator: LensDataCollator, image_processor: Any
 ) -> Figure:
     """The imprints of the first test images that have one, and what the network makes of the whole images."""
     imprints = test.select(range(min(NUM_SEARCHED, len(test))))["imprint"][:]
@@ -341,7 +332,8 @@ def draw_imprints(
         images = image_processor.post_process_reconstruction(batch["pixel_values"]).numpy()
         predicted, imprints = imprints_in_flux(trainer.model, batch["labels"], outputs, image_processor)
         parts.append((images, imprints, predicted))
-    return plot_imprints(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+    images, imprints, predicted = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    return plot_imprints(images, imprints, predicted)
 
 
 def score_anomalies(errors: np.ndarray, labels: np.ndarray, train_classes: Sequence[str]) -> dict[str, Any]:

@@ -1125,9 +1125,9 @@ class LensMAEForClassification(LensMAEPreTrainedModel):
         labels (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
             Class of each image, from 0 to `config.num_labels - 1`.
         """
-        inner = ("output_hidden_states", "output_attentions")
-        is_asked = any(getattr(self.config, name) if kwargs.get(name) is None else kwargs[name] for name in inner)
-        outputs: LensMAEModelOutput = self.lens_mae(pixel_values, pooled_only=not is_asked, **kwargs)
+        shows_states = kwargs.get("output_hidden_states", self.config.output_hidden_states)
+        shows_tokens = shows_states or kwargs.get("output_attentions", self.config.output_attentions)
+        outputs: LensMAEModelOutput = self.lens_mae(pixel_values, pooled_only=not shows_tokens, **kwargs)
         logits = self.classifier(self.norm(outputs.pooler_output))
         loss = None
         if labels is not None:

@@ -9,7 +9,7 @@ from .masks import check_masks
 from .metric import PerImageMetric, as_array, as_image_pair
 
 
-__all__ = ["MASK_RATIOS", "ReconstructionMetric", "in_flux", "masked_errors"]
+__all__ = ["MASK_RATIOS", "ReconstructionMetric", "imprints_in_flux", "in_flux", "masked_errors"]
 
 # At which networks are compared, whatever they were trained at.
 MASK_RATIOS = (0.5, 0.75, 0.9)
@@ -87,3 +87,22 @@ def in_flux(
     flux = image_processor.post_process_reconstruction
     painted = model.reconstruct(pixel_values, outputs)
     return flux(pixel_values.cpu()).numpy(), masks.cpu().numpy(), flux(painted.cpu()).numpy()
+
+
+def imprints_in_flux(
+    model: Any, labels: torch.Tensor, outputs: Any, image_processor: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """What substructure changes in images, as a masked autoencoder says it and as it is, in flux.
+
+    Args:
+        model: A `LensMAEForPreTraining` that predicts the imprint.
+        labels: The imprints, as the image processor scales them, `(batch, bands, height, width)`.
+        outputs: What the model made of the images; of hidden patches it says nothing.
+        image_processor: Its image processor.
+
+    Returns:
+        The predicted imprints `(batch, bands, height, width)` and the true ones.
+    """
+    flux = image_processor.post_process_reconstruction
+    predicted = model.unpatchify(outputs.imprint_logits, tuple(labels.shape[2:]))
+    return flux(predicted.cpu()).numpy(), flux(labels.cpu()).numpy()
