@@ -3,7 +3,8 @@
     python -m benchmarks.inference [--rounds 10] [--quick]
 
 Both are in float32, of the layers of benchmarks/training_step.py, with every attention that ViT can run here; the
-fastest counts. A batch of 64 large images takes long enough on a CPU to be timed once.
+fastest counts. Both classify by the class token, and ours makes no other in its last layer. A batch of 64 large images
+takes long enough on a CPU to be timed once.
 """
 
 import argparse
