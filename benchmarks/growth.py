@@ -18,35 +18,30 @@ from .results import write_results
 
 PRESET = "lens_default"
 SIDES = (64, 128)
-# Rounds of training steps; rounds of simulations, and the part of the images that each takes.
-ROUNDS = 12
-TURNS, TURNS_PART = 3, 4
-# Images simulated, as many as the numbers that follow, in turns: seconds of processor time, and the last number's over
-# the first's.
+ROUNDS = {"images": 3, "steps": 12}
+# Of the images that are simulated for their memory, the part that is enough to be timed.
+TIMED_PART = 4
+# Simulations of so many images each, and training steps on images of such sides, in a process of their own: what they
+# import would count for the memory of whatever this one begins.
 IMAGES = """
-import json, sys
-from benchmarks.timing import summarize, time_in_turns
+import functools, json, sys
+from benchmarks.timing import time_growth
 from lens_transformers.simulation import simulate
 preset, rounds, *counts = sys.argv[1:]
-seconds = time_in_turns({count: (lambda count=int(count): simulate(preset, count)) for count in counts}, int(rounds))
-ratio = summarize([more / less for less, more in zip(seconds[counts[0]], seconds[counts[-1]])])
-print(json.dumps({"cpu_seconds": {count: summarize(times) for count, times in seconds.items()}, "time_ratio": ratio}))
+ways = {count: functools.partial(simulate, preset, int(count)) for count in counts}
+print(json.dumps(time_growth(ways, int(rounds))))
 """
-# Training steps on images of the sides that follow, in turns: seconds of processor time, and the last side's over the
-# first's. A process of its own, and what it imports too, for the sake of its memory.
 STEPS = """
 import json, sys
 import torch
-from benchmarks.timing import summarize, time_in_turns
+from benchmarks.timing import time_growth
 from lens_transformers import LensMAE, LensMAEConfig
 def make_step(side):
     model = LensMAE(LensMAEConfig.from_size("tiny", image_size=side)).train()
     pixel_values = torch.rand(64, 1, side, side)
     return lambda: model(pixel_values).loss.backward()
 rounds, *sides = sys.argv[1:]
-seconds = time_in_turns({side: make_step(int(side)) for side in sides}, int(rounds))
-ratio = summarize([more / less for less, more in zip(seconds[sides[0]], seconds[sides[-1]])])
-print(json.dumps({"cpu_seconds": {side: summarize(times) for side, times in seconds.items()}, "time_ratio": ratio}))
+print(json.dumps(time_growth({side: make_step(int(side)) for side in sides}, int(rounds))))
 """
 
 
@@ -56,13 +51,13 @@ def main() -> None:
     parser.add_argument("--num_images", type=int, default=2000)
     arguments = parser.parse_args()
     few, many = arguments.num_images, 10 * arguments.num_images
-    numbers = (few // TURNS_PART or 1, many // TURNS_PART or 10)
-    image_times = last_json(run_python("-c", IMAGES, PRESET, *map(str, (TURNS, *numbers)), num_threads=1))
+    timed = max(few // TIMED_PART, 1)
+    image_times = last_json(grow(IMAGES, PRESET, ROUNDS["images"], timed, 10 * timed))
     costs = {count: simulate(count) for count in (few, many)}
     shared = {count: simulate(count, num_workers=2) for count in (few, many)}
     imported = run_python("-c", "import torch, lens_transformers; lens_transformers.LensMAE").peak_mib
-    step_mib = {side: run_steps(2, side).peak_mib - imported for side in SIDES}
-    step_times = last_json(run_steps(ROUNDS, *SIDES))
+    step_mib = {side: grow(STEPS, 2, side).peak_mib - imported for side in SIDES}
+    step_times = last_json(grow(STEPS, ROUNDS["steps"], *SIDES))
     results = {
         "ten_times_the_images": {
             **image_times,
@@ -88,9 +83,9 @@ def last_json(cost: Cost) -> dict:
     return json.loads(cost.output.splitlines()[-1])
 
 
-def run_steps(rounds: int, *sides: int) -> Cost:
-    """The cost of some training steps on images of each side."""
-    return run_python("-c", STEPS, *map(str, (rounds, *sides)), num_threads=1)
+def grow(program: str, *arguments: str | int) -> Cost:
+    """The cost of `IMAGES` or `STEPS`."""
+    return run_python("-c", program, *map(str, arguments), num_threads=1)
 
 
 def simulate(num_images: int, num_workers: int = 1) -> Cost:

@@ -28,8 +28,8 @@ from .timing import compare, time_in_turns
 PRESET = "sr_deeplense"
 TRAIN_BATCH_SIZE = 4
 BATCH_SIZES = (1, 8)
-# Peers by what rows call them, and how many times as many rounds as --rounds each is given: one takes milliseconds.
-PEERS = {"edsr": ("EDSR", 8), "swin2sr": ("Swin2SR", 1)}
+# How many times as many rounds as --rounds each peer is given: one takes milliseconds.
+ROUNDS = {"edsr": 8, "swin2sr": 1}
 LEARNING_RATES = {"ours": 2e-3, "edsr": 1e-3, "swin2sr": 5e-4}
 
 
@@ -56,17 +56,18 @@ def main() -> None:
         learn(model, *train, arguments.train_seconds, LEARNING_RATES[name])
         psnr[name] = measure(model, *test)
         print(name, psnr[name], flush=True)
-    results = {}
+    results: dict[str, dict] = {}
     for device in ("cpu", *(["cuda"] if torch.cuda.is_available() else [])):
         for batch_size in BATCH_SIZES:
             images = test[0][:batch_size]
             ways = make_ways(models, images, device)
-            for peer, (words, times) in PEERS.items():
+            name = f"batch of {batch_size}, {device}"
+            results[name] = {}
+            for peer, times in ROUNDS.items():
                 rounds = 1 if arguments.quick else times * arguments.rounds
-                seconds = time_in_turns({name: ways[name] for name in ("ours", peer)}, rounds, device)
-                name = f"batch of {batch_size}, {device}, beside {words}"
-                results[name] = {"psnr": psnr, **compare(seconds, len(images), must=1.0, goal=2.0)}
-                print(name, results[name], flush=True)
+                seconds = time_in_turns({way: ways[way] for way in ("ours", peer)}, rounds, device)
+                results[name][peer] = {"psnr": psnr, **compare(seconds, len(images), must=1.0, goal=2.0)}
+            print(name, results[name], flush=True)
     print(f"Wrote {write_results('super_resolution', results)}")
 
 

@@ -148,8 +148,8 @@ def inference_rows(results: dict) -> Iterator[list[str]]:
 
 def super_resolution_rows(results: dict) -> Iterator[list[str]]:
     """Super-resolution, beside every peer."""
-    for name, row in results.items():
-        for peer in row["ratios"]:
+    for name, rows in results.items():
+        for peer, row in rows.items():
             psnr = f"{row['psnr']['ours']:.2f} dB and {row['psnr'][peer]:.2f} dB"
             yield rate_row(f"super-resolution 75→150: {name}, {psnr}", row, peer)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 
 
-__all__ = ["compare", "time_in_turns"]
+__all__ = ["compare", "summarize", "time_growth", "time_in_turns"]
 
 
 def time_in_turns(
@@ -35,6 +35,16 @@ def time_in_turns(
                 torch.cuda.synchronize()
             seconds[name].append(clock() - start)
     return {name: times[-rounds:] for name, times in seconds.items()}
+
+
+def time_growth(sizes: Mapping[str, Callable[[], object]], rounds: int) -> dict:
+    """The `cpu_seconds` of the same thing at every size, in turns, and the `time_ratio` of the last to the first."""
+    seconds = time_in_turns(sizes, rounds)
+    of_sizes = list(seconds.values())
+    return {
+        "cpu_seconds": {size: summarize(times) for size, times in seconds.items()},
+        "time_ratio": summarize([more / less for less, more in zip(of_sizes[0], of_sizes[-1], strict=True)]),
+    }
 
 
 def compare(

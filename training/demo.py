@@ -176,7 +176,7 @@ def pretrain(output: Path, preset: str, data: Path, seconds: float) -> Step:
 
 
 def classify(output: Path, preset: str, data: Path, seconds: float, flags: list[str]) -> Step:
-    # The recipe's noise makes a network that bears rounding, and learns too slowly for so short a time.
+    # The recipe's grey levels are for images that have been through 8 bits, and take more steps than time allows.
     flags = [*flags, "--augmentation_settings", "{}"]
     return train("run_classification.py", f"{preset}/classify", output, data, seconds, flags)
 

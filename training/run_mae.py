@@ -172,7 +172,7 @@ def main() -> None:
         "reconstructions": plot_reconstructions(images, masks, painted),
         "training_curves": plot_training_curves(trainer.state.log_history),
     }
-    if config.imprint_loss_weight and "imprint" in test.features:
+    if "imprint_mse" in rows[0]:
         figures["imprints"] = draw_imprints(trainer, test, eval_collator, image_processor)
     data = describe_data(data_arguments, splits)
     save_run(trainer, image_processor, "pretraining", data, rows, metrics, figures, model_arguments)

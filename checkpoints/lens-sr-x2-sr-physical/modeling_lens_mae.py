@@ -387,8 +387,8 @@ class LensMAEEmbeddings(nn.Module):
         block_order = torch.argsort(noise, dim=1)
 
         blocks = to_patches(pixel_values, block_size)
-        visible = block_order[:, :num_visible, None].expand(-1, -1, blocks.shape[-1])
-        blocks = from_patches(blocks.gather(1, visible).flatten(0, 1), block_size, (1, 1))
+        blocks = _take_patches(blocks, block_order[:, :num_visible])
+        blocks = from_patches(blocks.flatten(0, 1), block_size, (1, 1))
         embeddings = self.patch_embeddings(blocks).reshape(batch_size, num_visible * unit_size**2, -1)
 
         # Patches are numbered row by row over the image; each block holds unit_size x unit_size of them.

@@ -251,7 +251,7 @@ def blurred(images: torch.Tensor, fwhms: torch.Tensor, max_fwhm: float) -> torch
 def cut_to_levels(images: torch.Tensor, steps: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
     """Cuts each image to multiples of its step, down with an offset of 0 and to the nearest one with 0.5."""
     # A step of nothing would divide by it; one in 2**53 is drawn.
-    steps, offsets = (part.to(images.dtype)[:, None, None, None].to(images.device) for part in (steps, offsets))
+    steps, offsets = (part.to(images)[:, None, None, None] for part in (steps, offsets))
     steps = steps.clamp(min=torch.finfo(images.dtype).tiny ** 0.5)
     return steps * torch.floor(images / steps + offsets)
 
