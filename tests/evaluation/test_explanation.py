@@ -20,7 +20,9 @@ SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "i
 
 def lens_mae(**changes):
     config = LensMAEConfig.from_size("tiny", num_labels=3, **{**SMALL, "stem_hidden_size": 8, **changes})
-    return LensMAEForClassification(config).eval()
+    model = LensMAEForClassification(config).eval()
+    torch.nn.init.normal_(model.classifier.weight)  # untrained, it would look at nothing
+    return model
 
 
 def vit(image_size=32):

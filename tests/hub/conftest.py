@@ -2,6 +2,7 @@ import json
 import shutil
 
 import pytest
+import torch
 
 from lens_transformers import LensMAEConfig, LensMAEForClassification, LensMAEImageProcessor
 from tests.loopback_hub import client_of, loopback_hub  # noqa: F401
@@ -35,7 +36,9 @@ def finished_run(tmp_path_factory):
         intermediate_size=32,
         stem_hidden_size=4,
     )
-    LensMAEForClassification(config).save_pretrained(folder)
+    model = LensMAEForClassification(config)
+    torch.nn.init.normal_(model.classifier.weight)  # untrained, it would tell no image from another
+    model.save_pretrained(folder)
     LensMAEImageProcessor(num_bands=1, white_flux=1.0).save_pretrained(folder)
     (folder / "results.json").write_text(json.dumps(RESULTS))
     (folder / "figures").mkdir()

@@ -393,6 +393,7 @@ def test_pooling_is_what_its_name_says():
 
 def test_a_classifier_of_the_class_token_leaves_out_what_it_does_not_need_and_loses_nothing(config):
     model = LensMAEForClassification(config).eval()
+    torch.nn.init.normal_(model.classifier.weight)
     images, labels = torch.rand(2, 1, 32, 32), torch.tensor([0, 2])
     gradients, losses, seen = [], [], []
     model.lens_mae.layernorm.register_forward_hook(lambda *call: seen.append(call[-1].shape[1]))
@@ -407,6 +408,16 @@ def test_a_classifier_of_the_class_token_leaves_out_what_it_does_not_need_and_lo
     assert {state.shape[1] for state in outputs.hidden_states} == {num_tokens}
     torch.testing.assert_close(*losses)
     torch.testing.assert_close(*gradients)
+
+
+def test_a_new_classifier_holds_all_classes_for_equally_likely_also_on_a_pretrained_encoder(config, tmp_path):
+    LensMAEForPreTraining(config).save_pretrained(tmp_path)
+    for model in (LensMAEForClassification(config), LensMAEForClassification.from_pretrained(tmp_path)):
+        model.train()
+        outputs = model(torch.randn(2, 1, 32, 32), labels=torch.tensor([0, 2]))
+        assert torch.equal(outputs.logits, torch.zeros(2, 3))
+        outputs.loss.backward()
+        assert model.classifier.weight.grad.abs().sum() > 0
 
 
 def test_pooling_equal_tokens_has_a_finite_gradient():
