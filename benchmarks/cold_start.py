@@ -1,6 +1,6 @@
 """How long it takes until a first line can run: imports, and a network from disk.
 
-    python -m benchmarks.cold_start [--rounds 5]
+    python -m benchmarks.cold_start [--rounds 4]
 
 Every import, and every `from_pretrained`, happens in a process of its own, ours and transformers' in turns. An import
 is timed from outside, the start of Python included: of the package alone, whose names load when they are used, and of
@@ -45,7 +45,7 @@ print(time.perf_counter() - start)
 def main() -> None:
     """Prints the seconds and writes results/cold_start.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--network", default="base", help="one of benchmarks/training_step.py")
     arguments = parser.parse_args()
     seconds: dict[str, dict[str, list[float]]] = {

@@ -1,6 +1,6 @@
 """Images a second of training/run_mae.py on Parquet, beside the same steps on data that are already in memory.
 
-    python -m benchmarks.end_to_end [--max_steps 100] [--rounds 3]
+    python -m benchmarks.end_to_end [--max_steps 150] [--rounds 2]
 
 Reading, augmenting, scaling, logging and all that Trainer does are in the one and not in the other: its step is the
 loss in float32, gradients, their clipping and AdamW, on one batch again and again. Both are seconds of the clock on
@@ -32,8 +32,8 @@ NUM_IMAGES = 4096
 def main() -> None:
     """Prints the row and writes results/end_to_end.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--max_steps", type=int, default=100)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--max_steps", type=int, default=150)
+    parser.add_argument("--rounds", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     seconds: dict[str, list[float]] = {"run_mae": [], "step_in_memory": []}

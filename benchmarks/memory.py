@@ -2,9 +2,10 @@
 
     python -m benchmarks.memory [--quick]
 
-Each step of benchmarks/training_step.py runs twice in a process of its own, weights, gradients and AdamW's moments
-included. Those are 1.8 GB of `base`, so on a CPU the batches are larger than the ones that are timed. The peak is the
-process's resident memory, less that of a process which has only imported the same, and on a GPU what torch allocated.
+Each step of benchmarks/training_step.py runs in a process of its own, once AdamW has its moments: these, weights and
+gradients are included. They are 1.8 GB of `base`, so on a CPU the batches are larger than the ones that are timed. The
+peak is the process's resident memory, less that of a process which has only imported the same, and on a GPU what torch
+allocated.
 """
 
 import argparse

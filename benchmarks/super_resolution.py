@@ -29,7 +29,7 @@ PRESET = "sr_deeplense"
 TRAIN_BATCH_SIZE = 4
 BATCH_SIZES = (1, 8)
 # How many times as many rounds as --rounds each peer is given: one takes milliseconds.
-ROUNDS = {"edsr": 8, "swin2sr": 1}
+ROUNDS = {"edsr": 14, "swin2sr": 1}
 LEARNING_RATES = {"ours": 2e-3, "edsr": 1e-3, "swin2sr": 5e-4}
 
 
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--train_seconds", type=float, default=30, help="processor time that each network learns for")
     parser.add_argument("--num_train", type=int, default=600, help="pairs to learn")
     parser.add_argument("--num_test", type=int, default=30, help="pairs to measure the PSNR on")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="a second of learning, and one round, of small images")
     arguments = parser.parse_args()
     if arguments.quick:

@@ -54,10 +54,18 @@ def test_memory_is_judged_with_partial_decoding():
     assert full[3:] == ["1.10", "", "", ""] and partial[3:] == ["0.80", "≤ 0.85", "≤ 0.6", "yes"]
 
 
-def test_a_training_steps_row_names_its_fastest_peer():
+def test_a_training_steps_row_names_its_fastest_peer_and_counts_the_operations_of_both():
     row = compare({"ours": [1.0], "vit_mae_sdpa": [3.0], "vit_mae_eager": [2.0]}, num_images=6, must=1.05, goal=1.3)
-    (line, _) = training_step_rows({"tiny, float32, cpu": {"batch_size": 6, "full": row, "partial": row}})
+    operations = {"full": 10**9, "partial": 10**9, "vit_mae_eager": 3 * 10**9}
+    results = {"batch_size": 6, "full": row, "partial": row}
+    steps = {
+        "tiny, float32, cpu": {**results, "operations": {}},
+        "tiny, bfloat16, cpu": {**results, "operations": operations},
+    }
+    line, _, counted, *others = training_step_rows(steps)
     assert line[1:4] == ["6 images/s", "3 images/s (ViTMAE, eager)", "2.00 [2.00, 2.00]"]
+    assert counted[1:] == ["1·10⁹ operations", "3·10⁹ operations (ViTMAE)", "3.00", "", "", ""]
+    assert len(others) == 3
 
 
 def test_evaluation_is_judged_by_the_time_of_all_that_the_loops_compute():
