@@ -29,8 +29,8 @@ TRAINING_HEAD = """
 
 Each run is one of `training/recipes/`, or a plain network trained by one, and is measured on simulated test images
 which nothing was chosen by. Of one run the 95% interval over images stands in brackets, of several seeds the mean with
-the spread between them; the rows without a number of seeds are baselines on the same images. `python -m
-benchmarks.training` makes them anew.
+the spread between them; the rows without a number of seeds are baselines on the same images. Minutes are those of a
+core of {processors}. `python -m benchmarks.training` makes them anew.
 """
 EQUAL_TIME_HEAD = """
 ## What they reach in the same time
@@ -86,7 +86,9 @@ def render(folder: Path) -> str:
     text = HEAD.format(good=judged.count("yes"), total=len(judged))
     text += "".join(f"| {' | '.join(row)} |\n" for row in rows)
     if "training" in results:
-        text += TRAINING_HEAD + "".join(training_tables(results["training"]))
+        processors = {run["processor"] for runs in results["training"].values() for run in runs}
+        text += TRAINING_HEAD.format(processors=" or ".join(sorted(processors)))
+        text += "".join(training_tables(results["training"]))
     if "equal_time" in results:
         seconds = max(run["seconds"] for runs in results["equal_time"].values() for run in runs)
         text += EQUAL_TIME_HEAD.format(seconds=seconds) + "".join(training_tables(results["equal_time"]))

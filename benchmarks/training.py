@@ -21,7 +21,7 @@ from lens_transformers.hub import read_results
 from lens_transformers.hub.results import without_paths
 from lens_transformers.simulation import simulate
 
-from .results import known_results, write_results
+from .results import known_results, machine, write_results
 
 
 TRAINING = Path(__file__).parents[1] / "training"
@@ -120,10 +120,8 @@ def main() -> None:
     if arguments.max_steps is not None:
         limits += ["--max_steps", str(arguments.max_steps)]
     for name in arguments.runs:
-        measured = [
-            {"seconds": arguments.max_train_seconds, **read(make(name, seed, folder, limits), name)}
-            for seed in arguments.seeds
-        ]
+        known = {"seconds": arguments.max_train_seconds, "processor": machine()["processor"]}
+        measured = [{**known, **read(make(name, seed, folder, limits), name)} for seed in arguments.seeds]
         print(f"Wrote {write_results(results_name, {**_known(results_name), name: measured})}", flush=True)
 
 

@@ -12,7 +12,7 @@ def make_run(psnr, name="LensMAE", words="from scratch", start=None, **baselines
     rows = [{"name": name, "psnr": psnr, "ssim": 0.9, "intervals": {"psnr": [psnr - 1, psnr + 1]}}]
     rows += [{"name": name, "psnr": value} for name, value in baselines.items()]
     data = {"preset": "sr_physical", "num_test": 500}
-    return {"words": words, "start": start, "data": data, "minutes": 5.0, "rows": rows}
+    return {"words": words, "start": start, "data": data, "minutes": 5.0, "processor": "a chip", "rows": rows}
 
 
 RESULTS = {
@@ -35,6 +35,7 @@ def test_runs_of_equal_time_stand_apart_with_the_command_that_made_them(tmp_path
         (tmp_path / f"{name}.json").write_text(json.dumps({"machine": machine, "results": results}))
     text = render(tmp_path)
     assert text.count("| LensMAE (pretrained) | 1 | 5 + 5 |") == 2
+    assert "core of a chip." in text
     assert "--max_train_seconds 300` makes them anew" in text
 
 
