@@ -1092,7 +1092,8 @@ class LensMAEForPreTraining(LensMAEPreTrainedModel):
 
 @auto_docstring(
     custom_intro="""
-    LensMAE with a linear classifier of the pooled tokens, for instance by the kind of dark matter.
+    LensMAE with a linear classifier of the pooled tokens, for instance by the kind of dark matter. Before its first
+    training step it holds all classes for equally likely.
     """
 )
 class LensMAEForClassification(LensMAEPreTrainedModel):
@@ -1110,6 +1111,9 @@ class LensMAEForClassification(LensMAEPreTrainedModel):
             pooled_size = config.hidden_size
             self.norm = nn.LayerNorm(pooled_size, eps=config.layer_norm_eps)
         self.classifier = nn.Linear(pooled_size, config.num_labels)
+        # Drawn at random, it would first have to unlearn noise, and hold the encoder on a plateau meanwhile; masked
+        # autoencoders are fine-tuned so (He et al. 2022, arXiv:2111.06377, with weights of 2e-5).
+        self.classifier.starts_at_zero = True
 
         self.post_init()
 
