@@ -235,7 +235,8 @@ def _token_map(
     relevance: torch.Tensor, read: torch.Tensor, model: PreTrainedModel, pixel_values: torch.Tensor
 ) -> torch.Tensor:
     """What the tokens that are read take from every patch: `(batch, tokens, tokens)` → `(batch, rows, columns)`."""
-    taken = (relevance * read[None, :, None]).sum(dim=1) / read.sum()
+    # A classifier that has learned nothing yet reads no token at all.
+    taken = (relevance * read[None, :, None]).sum(dim=1) / read.sum().clamp(min=1)
     return _patches(taken, model, pixel_values)
 
 

@@ -50,6 +50,12 @@ def test_every_image_gets_a_map_of_its_own_whatever_the_batch(make, method):
     np.testing.assert_allclose(explain(model, images, method, batch_size=2), maps, atol=1e-4)
 
 
+@pytest.mark.parametrize("method", ["attention_rollout", "gradient_attention"])
+def test_nothing_speaks_for_a_class_before_training(method):
+    model = LensMAEForClassification(lens_mae().config).eval()
+    assert np.array_equal(explain(model, torch.randn(2, 1, 32, 32), method), np.zeros((2, 32, 32)))
+
+
 @pytest.mark.parametrize("method", EXPLANATIONS)
 def test_a_patch_at_the_edge_that_is_not_whole_has_a_place(method):
     assert explain(lens_mae(), torch.randn(1, 1, 35, 30), method).shape == (1, 35, 30)
