@@ -35,8 +35,7 @@ print(json.dumps(time_growth(ways, int(rounds))))
 STEPS = """
 import json, sys
 import torch
-from benchmarks.timing import time_growth
-from benchmarks.training_step import count_operations
+from benchmarks.timing import count_operations, time_growth
 from lens_transformers import LensMAE, LensMAEConfig
 def make_step(side, attention="sdpa", num_images=64):
     config = LensMAEConfig.from_size("tiny", image_size=side, attn_implementation=attention)
@@ -61,7 +60,7 @@ def main() -> None:
     image_times = last_json(grow(IMAGES, PRESET, ROUNDS["images"], timed, 10 * timed))
     costs = {count: simulate(count) for count in (few, many)}
     shared = {count: simulate(count, num_workers=2) for count in (few, many)}
-    imported = run_python("-c", "import benchmarks.training_step").peak_mib
+    imported = run_python("-c", "import torch, lens_transformers; lens_transformers.LensMAE").peak_mib
     step_mib = {side: grow(STEPS, 2, side).peak_mib - imported for side in SIDES}
     step_times = last_json(grow(STEPS, ROUNDS["steps"], *SIDES))
     results = {

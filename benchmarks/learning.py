@@ -14,6 +14,8 @@ from transformers import get_cosine_schedule_with_warmup
 
 from lens_transformers.data import LensAugmentation
 
+from .timing import count_operations
+
 
 __all__ = ["NUM_MEASURED", "Cost", "Schedule", "count_flops", "embed", "learn", "predict"]
 
@@ -116,11 +118,9 @@ def learn(
 
 def count_flops(model: nn.Module, loss: Callable[[], torch.Tensor]) -> int:
     """Floating-point operations of a loss and its gradients."""
-    counter = FlopCounterMode(display=False)
-    with counter:
-        loss().backward()
+    operations = count_operations(lambda: loss().backward())
     model.zero_grad()
-    return counter.get_total_flops()
+    return operations
 
 
 def predict(model: nn.Module, train_images: torch.Tensor, images: torch.Tensor) -> torch.Tensor:

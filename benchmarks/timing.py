@@ -5,9 +5,10 @@ import time
 from collections.abc import Callable, Mapping
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 
-__all__ = ["compare", "summarize", "time_growth", "time_in_turns"]
+__all__ = ["compare", "count_operations", "summarize", "time_growth", "time_in_turns"]
 
 
 def time_in_turns(
@@ -35,6 +36,13 @@ def time_in_turns(
                 torch.cuda.synchronize()
             seconds[name].append(clock() - start)
     return {name: times[-rounds:] for name, times in seconds.items()}
+
+
+def count_operations(step: Callable[[], object]) -> int:
+    """Floating-point operations of the matrix products and convolutions of a step."""
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return counter.get_total_flops()
 
 
 def time_growth(sizes: Mapping[str, Callable[[], object]], rounds: int) -> dict:

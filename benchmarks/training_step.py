@@ -15,13 +15,12 @@ import argparse
 from collections.abc import Callable
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel, ViTMAEConfig, ViTMAEForPreTraining
 
 from lens_transformers import LensMAE, LensMAEConfig
 
 from .results import write_results
-from .timing import compare, time_in_turns
+from .timing import compare, count_operations, time_in_turns
 
 
 VIT_LAYOUT = {"stem_type": "patch", "mask_unit_size": 1, "use_cls_token": True, "pooling": "cls"}
@@ -79,13 +78,6 @@ def time_steps(network: str, dtype: str, device: str, rounds: int, quick: bool) 
         "full": compare({"ours": seconds["full"], **peers}, batch_size, must=1.05, goal=1.3),
         "partial": compare({"ours": seconds["partial"], **peers}, batch_size, must=1.5, goal=2.0),
     }
-
-
-def count_operations(step: Callable[..., None]) -> int:
-    """Floating-point operations of its matrix products and convolutions."""
-    with FlopCounterMode(display=False) as counter:
-        step()
-    return counter.get_total_flops()
 
 
 def make_step(network: str, dtype: str, model: str, device: str, batch_size: int) -> Callable[..., None]:
