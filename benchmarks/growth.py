@@ -4,8 +4,9 @@
 
 Ten times the images are simulated by training/simulate.py in one process and in two, whose start does not count; how
 their time grows is seen in one process, in turns. Four times the pixels are those of a training step of the smallest
-network, whose memory is counted without that of what it imports. Its operations grow by more than four times, for
-every patch looks at every other: time is to grow as they do.
+network on 32 images, whose memory is counted without that of what it imports. (Of 64 the larger ones take so much that
+glibc gives it back to the system after each step, and pages that are taken anew cost a tenth of the time.) Operations
+grow by more than four times, for every patch looks at every other: time is to grow as they do.
 """
 
 import argparse
@@ -37,7 +38,7 @@ import json, sys
 import torch
 from benchmarks.timing import count_operations, time_growth
 from lens_transformers import LensMAE, LensMAEConfig
-def make_step(side, attention="sdpa", num_images=64):
+def make_step(side, attention="sdpa", num_images=32):
     config = LensMAEConfig.from_size("tiny", image_size=side, attn_implementation=attention)
     model = LensMAE(config).train()
     pixel_values = torch.rand(num_images, 1, side, side)

@@ -14,7 +14,7 @@ Rows "at equal total" are given as many floating-point operations as pretraining
 import argparse
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -83,8 +83,8 @@ def main() -> None:
         study = Study(recipe, set_name, arguments.output_dir)
         for seed in arguments.seeds or recipe["seeds"]:
             for task in arguments.tasks:
-                for fraction in arguments.fractions or recipe["fractions"]:
-                    for row in arguments.rows or rows_of(recipe, set_name, task):
+                for row in arguments.rows or rows_of(recipe, set_name, task):
+                    for fraction in arguments.fractions or recipe["fractions"]:
                         key = dict(zip(KEYS, (task, set_name, row, fraction, seed), strict=True))
                         if any(key.items() <= cell.items() for cell in read_cells(recipe)):
                             continue
@@ -130,6 +130,8 @@ class Study:
         self.settings = recipe["sets"][name]
         self.augmentation = get_augmentation(self.settings["augmentation"])
         self.schedules = {name: Schedule(**recipe[name]) for name in ("pretraining", "fine_tuning", "probe")}
+        # Of the encoder that was asked for last: its probes come one after the other.
+        self._embedded: tuple[tuple[str, int], Embedded] | None = None
 
     @cached_property
     def lenses(self) -> dict[str, Any]:
@@ -315,18 +317,16 @@ class Study:
         self, encoder: str, probe: str, rows: torch.Tensor, seed: int, shown: str
     ) -> tuple[torch.Tensor, dict[str, Cost]]:
         """Probabilities of test images, by what frozen features know of the classes."""
-        costs: dict[str, Cost] = {}
-        if encoder == "random":
-            torch.manual_seed(seed)
-            network = LensMAEModel(self.make_config())
-        else:
-            network, costs["pretraining"] = self.pretrain(encoder, seed)
-        pooled, tokens = embed(network, self.images["train"][rows])
-        test_pooled, test_tokens = embed(network, self.images["test"])
+        if self._embedded is None or self._embedded[0] != (encoder, seed):
+            self._embedded = (encoder, seed), self._embed(encoder, seed)
+        embedded = self._embedded[1]
+        costs = dict(embedded.costs)
+        pooled, tokens = (part[rows] for part in embedded.train)
+        test_pooled, test_tokens = embedded.test
         labels = self.lenses["train"].label[rows]
         if probe == "attentive":
             torch.manual_seed(seed)
-            head = AttentiveProbe(network.config.hidden_size, len(LABEL_NAMES))
+            head = AttentiveProbe(tokens.shape[-1], len(LABEL_NAMES))
             costs["learning"] = learn(
                 head, self.schedules["probe"], (tokens, labels), _cross_entropy, seed, description=shown
             )
@@ -335,6 +335,25 @@ class Study:
         classifier = LogisticRegression(max_iter=1000) if probe == "linear" else neighbours
         fitted = make_pipeline(StandardScaler(), classifier).fit(pooled.numpy(), labels.numpy())
         return torch.from_numpy(fitted.predict_proba(test_pooled.numpy())), costs
+
+    def _embed(self, encoder: str, seed: int) -> "Embedded":
+        """What a frozen encoder makes of all images."""
+        costs: dict[str, Cost] = {}
+        if encoder == "random":
+            torch.manual_seed(seed)
+            network = LensMAEModel(self.make_config())
+        else:
+            network, costs["pretraining"] = self.pretrain(encoder, seed)
+        return Embedded(embed(network, self.images["train"]), embed(network, self.images["test"]), costs)
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Pooled vectors and tokens of the images of each split, and what the encoder took to learn them."""
+
+    train: tuple[torch.Tensor, torch.Tensor]
+    test: tuple[torch.Tensor, torch.Tensor]
+    costs: dict[str, Cost]
 
 
 class AttentiveProbe(nn.Module):

@@ -1,5 +1,7 @@
 """How close images are to others, a batch at once: PSNR, SSIM and errors, of whole images and within their rings."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from torch.nn import functional as F
@@ -72,12 +74,14 @@ def structural_similarity(predictions: torch.Tensor, references: torch.Tensor, d
         raise ValueError(
             f"Images must be at least {_WINDOW}x{_WINDOW} pixels for SSIM, got {tuple(references.shape[-2:])}."
         )
-    # Of sum and difference: four maps have all that is asked for, where x, y and their products would be five.
-    maps = predictions.new_empty(4, *predictions.shape)
+    # Of sum and difference: four maps have all that is asked for, where x, y and their products would be five. All in
+    # one piece of memory: in several, the system would take them back and give them anew at every call, which takes
+    # longer than the sums.
+    maps, *scratch = predictions.new_empty(3, 4, *predictions.shape)
     torch.add(predictions, references, out=maps[0])
     torch.sub(predictions, references, out=maps[1])
     torch.square(maps[:2], out=maps[2:])
-    means = _window_means(maps, _WINDOW)
+    means = _window_means_(maps, _WINDOW, scratch)
     squares = means[:2].square_()
     variances = means[2:].sub_(squares).mul_(_WINDOW**2 / (_WINDOW**2 - 1))  # of a sample
     c1, c2 = 2 * (_K1 * data_range) ** 2, 2 * (_K2 * data_range) ** 2
@@ -98,7 +102,8 @@ def ring_masks(images: torch.Tensor) -> torch.Tensor:
     Returns:
         `(batch, height, width)`, true in the ring; of a constant image true nowhere.
     """
-    smooth = _window_means(images.mean(dim=1), _SMOOTHING)
+    smooth = images.mean(dim=1)
+    smooth = _window_means_(smooth, _SMOOTHING, [torch.empty_like(smooth) for _ in range(2)])
     further = _MARGIN - _SMOOTHING // 2
     inside = smooth[:, further:-further, further:-further]
     sky, peak = _medians(inside.flatten(1)), inside.flatten(1).amax(dim=1)
@@ -106,24 +111,33 @@ def ring_masks(images: torch.Tensor) -> torch.Tensor:
     return F.pad(inside > level[:, None, None], [_MARGIN] * 4)
 
 
-def _window_means(values: torch.Tensor, side: int) -> torch.Tensor:
-    """Means over the squares that lie within `(..., height, width)`; on a CPU much faster than `F.avg_pool2d`."""
-    return _window_sums(_window_sums(values, -1, side), -2, side).div_(side**2)
+def _window_means_(values: torch.Tensor, side: int, scratch: Iterable[torch.Tensor]) -> torch.Tensor:
+    """Means over squares that lie within `(..., height, width)`, in place; on a CPU much faster than `F.avg_pool2d`.
+
+    Two tensors of `scratch`, of the same shape, are written over on the way. A side is 5 or 7.
+    """
+    for dim in (-2, -1):
+        values = _window_sums_(values, dim, side, scratch)
+    return values.div_(side**2)
 
 
-def _window_sums(values: torch.Tensor, dim: int, side: int) -> torch.Tensor:
-    """Sums of `side` neighbours, added up from those of 1, 2, 4, ... neighbours."""
+def _window_sums_(values: torch.Tensor, dim: int, side: int, scratch: Iterable[torch.Tensor]) -> torch.Tensor:
+    """Sums of `side` neighbours, added up from those of 1, 2 and 4 neighbours."""
     length = values.shape[dim] - side + 1
-    parts, start, width = [], 0, 1
-    while True:
-        if side & width:
-            parts.append(values.narrow(dim, start, length))
-            start += width
-        if 2 * width > side:
-            return sum(parts[1:], start=parts[0])
-        rest = values.shape[dim] - width
-        values = values.narrow(dim, 0, rest) + values.narrow(dim, width, rest)
+    total = values.narrow(dim, 0, length)
+    parts, start, width = [], 1, 1
+    neighbours = values
+    for memory in scratch:
+        rest = neighbours.shape[dim] - width
+        pair = [neighbours.narrow(dim, first, rest) for first in (0, width)]
+        neighbours = torch.add(*pair, out=memory[..., : pair[0].shape[-2], : pair[0].shape[-1]])
         width *= 2
+        if side & width:
+            parts.append(neighbours.narrow(dim, start, length))
+            start += width
+    for part in parts:
+        total.add_(part)
+    return total
 
 
 def _medians(values: torch.Tensor) -> torch.Tensor:

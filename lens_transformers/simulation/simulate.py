@@ -22,8 +22,9 @@ from .scenes import NO_SUB, Scene, draw_normals, draw_scene, without_substructur
 
 __all__ = ["SimulatedLenses", "simulate"]
 
-# A batch whose arrays stay in a core's cache is fastest; a GPU wants many, within its memory.
-_POINTS_PER_BATCH_CPU = 360_000
+# A batch whose arrays stay in a core's cache is fastest, and compiled loops have fewer arrays; a GPU wants many, within
+# its memory.
+_POINTS_PER_BATCH_CPU, _POINTS_PER_BATCH_COMPILED = 360_000, 1_000_000
 _POINTS_PER_BATCH_GPU = 16_000_000
 # Just below the largest that glibc learns from (mallopt(3), M_MMAP_THRESHOLD).
 _KEPT_BYTES = 2 * (31 << 20)
@@ -94,7 +95,7 @@ def simulate(
     _check_range("start", start, 0, 2**64 - num_images)
     _check_range("seed", seed, 0, 2**64)
     if batch_size is None:
-        batch_size = _default_batch_size(config, device)
+        batch_size = _default_batch_size(config, device, compile)
     _check_range("batch_size", batch_size, 1)
     if imprint and not config.has_imprint:
         raise ValueError(f"{config.name} has no imprint: that takes single images with classes of substructure.")
@@ -280,9 +281,10 @@ def _shrink(image: torch.Tensor, pair: SuperResolution) -> torch.Tensor:
     return torch.nn.functional.interpolate(image, scale_factor=1 / pair.upscale, mode="bicubic", align_corners=False)
 
 
-def _default_batch_size(config: LensSimulationConfig, device: torch.device) -> int:
+def _default_batch_size(config: LensSimulationConfig, device: torch.device, compile: bool) -> int:
     points = (config.instrument.num_pixels * config.instrument.oversampling) ** 2
-    return max(1, (_POINTS_PER_BATCH_CPU if device.type == "cpu" else _POINTS_PER_BATCH_GPU) // points)
+    on_cpu = _POINTS_PER_BATCH_COMPILED if compile else _POINTS_PER_BATCH_CPU
+    return max(1, (on_cpu if device.type == "cpu" else _POINTS_PER_BATCH_GPU) // points)
 
 
 @contextmanager
