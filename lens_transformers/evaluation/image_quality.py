@@ -124,19 +124,16 @@ def _window_means_(values: torch.Tensor, side: int, scratch: Iterable[torch.Tens
 def _window_sums_(values: torch.Tensor, dim: int, side: int, scratch: Iterable[torch.Tensor]) -> torch.Tensor:
     """Sums of `side` neighbours, added up from those of 1, 2 and 4 neighbours."""
     length = values.shape[dim] - side + 1
-    total = values.narrow(dim, 0, length)
-    parts, start, width = [], 1, 1
-    neighbours = values
+    total, neighbours = values.narrow(dim, 0, length), values
+    start = width = 1
     for memory in scratch:
         rest = neighbours.shape[dim] - width
         pair = [neighbours.narrow(dim, first, rest) for first in (0, width)]
         neighbours = torch.add(*pair, out=memory[..., : pair[0].shape[-2], : pair[0].shape[-1]])
         width *= 2
         if side & width:
-            parts.append(neighbours.narrow(dim, start, length))
+            total.add_(neighbours.narrow(dim, start, length))
             start += width
-    for part in parts:
-        total.add_(part)
     return total
 
 

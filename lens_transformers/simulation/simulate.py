@@ -22,8 +22,8 @@ from .scenes import NO_SUB, Scene, draw_normals, draw_scene, without_substructur
 
 __all__ = ["SimulatedLenses", "simulate"]
 
-# A batch whose arrays stay in a core's cache is fastest, and compiled loops have fewer arrays; a GPU wants many, within
-# its memory.
+# A batch whose arrays stay in a core's cache is fastest, and compiled loops have fewer; a GPU wants many, within its
+# memory.
 _POINTS_PER_BATCH_CPU, _POINTS_PER_BATCH_COMPILED = 360_000, 1_000_000
 _POINTS_PER_BATCH_GPU = 16_000_000
 # Just below the largest that glibc learns from (mallopt(3), M_MMAP_THRESHOLD).
