@@ -15,10 +15,10 @@ WORDS = {
     "resnet": "ResNet from scratch, equal total",
     "scratch": "ours from scratch, equal fine-tuning",
     "scratch_total": "ours from scratch, equal total",
+    "random": "drawn at random",
     "pixels": "pretrained on pixels",
     "partial": "pretrained on a quarter of the hidden pixels",
     "imprint": "pretrained on pixels and imprint",
-    "random": "drawn at random",
     "linear": "frozen, linear probe",
     "attentive": "frozen, attentive probe",
     "knn": "frozen, 20 nearest neighbours",
@@ -35,12 +35,12 @@ minutes are those of a core of {processors}. `python -m benchmarks.pretraining` 
 `pretraining.yaml`.
 """
 
-# Rows whose accuracies are compared in words.
-CLAIMED = {
-    "imprint": "pretrained on pixels and imprint",
-    "pixels": "pretrained on pixels alone",
-    "scratch_total": "from scratch with as much arithmetic in total",
-    "resnet": "by a ResNet with as much",
+# Rows whose accuracies are compared in words: what is pretrained, and what it has to beat.
+CLAIMED = "imprint"
+RIVALS = {
+    "scratch_total": "from scratch",
+    "resnet": "by a ResNet",
+    "pca_raw": "by PCA and logistic regression",
     "pca_arcsinh": "by PCA and logistic regression",
 }
 
@@ -64,7 +64,7 @@ def _table(task: str, set_name: str, cells: Sequence[dict[str, Any]]) -> Iterato
     what = "" if task == "classification" else f": R² of {', '.join(name.removeprefix('r2_') for name in metrics)}"
     yield "\n"
     yield from header(f"`{set_name}`{what}", *heads, "10¹⁵ operations", "minutes", "seeds")
-    for row in dict.fromkeys(cell["row"] for cell in cells):
+    for row in sorted({cell["row"] for cell in cells}, key=_place):
         of_row = [cell for cell in cells if cell["row"] == row]
         shown = [
             _numbers([cell for cell in of_row if cell["fraction"] == fraction], metrics) for fraction in fractions
@@ -81,6 +81,13 @@ def words_of(row: str) -> str:
     if probe.startswith("from_"):
         return f"{WORDS[encoder]} of `{probe.removeprefix('from_')}`, fine-tuned"
     return WORDS[row] if row in WORDS else f"{WORDS[encoder]}, {WORDS[probe]}"
+
+
+def _place(row: str) -> list[int]:
+    """By what rows are sorted: as `WORDS` names them, the probes of an encoder after what is fine-tuned of it."""
+    places = {name: place for place, name in enumerate(WORDS)}
+    encoder, _, probe = row.partition("_")
+    return [places[row]] if row in places else [places[encoder], places.get(probe, len(places))]
 
 
 def _numbers(cells: Sequence[dict[str, Any]], metrics: Sequence[str]) -> str:
@@ -108,15 +115,25 @@ def _costs(cells: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def pretraining_claim(results: dict[str, Any], set_name: str = "lens_default") -> str:
-    """Sentences that say where pretraining pays on a set, and where not; empty where nothing was measured of it."""
+    """Where pretraining pays on a set, and where not: a sentence each, empty where nothing was measured of it."""
     cells = [cell for cell in results["cells"] if (cell["task"], cell["set"]) == ("classification", set_name)]
-    sentences = []
+    pays: dict[bool, list[str]] = {True: [], False: []}
     for fraction in sorted({cell["fraction"] for cell in cells}):
-        of_fraction = [cell for cell in cells if cell["fraction"] == fraction]
-        named = {row: [cell for cell in of_fraction if cell["row"] == row] for row in CLAIMED}
-        if not (named["imprint"] and named["scratch_total"]):
+        by_row = {
+            row: [cell for cell in cells if (cell["row"], cell["fraction"]) == (row, fraction)]
+            for row in (CLAIMED, *RIVALS)
+        }
+        if not (by_row[CLAIMED] and by_row["scratch_total"]):
             continue
-        parts = [f"{_numbers(found, ['accuracy'])} {CLAIMED[row]}" for row, found in named.items() if found]
-        labels = f"{100 * fraction:g}% of the labels of `{set_name}` ({of_fraction[0]['num_labelled']})"
-        sentences.append(f"With {labels} the accuracy is {', '.join(parts[:-1])} and {parts[-1]}.")
-    return " ".join(sentences)
+        values = {row: [cell["accuracy"] for cell in found] for row, found in by_row.items() if found}
+        rival = max(values.keys() & RIVALS, key=lambda row: mean(values[row]))
+        lead = mean(values[CLAIMED]) - mean(values[rival])
+        ours, theirs = (_numbers(by_row[row], ["accuracy"]) for row in (CLAIMED, rival))
+        labels = f"{100 * fraction:g}% of the labels ({by_row[CLAIMED][0]['num_labelled']})"
+        beyond_spread = lead > sum(stdev(values[row]) for row in (CLAIMED, rival) if len(values[row]) > 1)
+        pays[beyond_spread].append(f"with {labels}, accuracy {ours} against {theirs} {RIVALS[rival]}")
+    heads = {
+        True: f"On `{set_name}`, at equal total arithmetic, pretraining on pixels and imprint pays",
+        False: f"On `{set_name}` it does not pay, or by no more than the spread of seeds,",
+    }
+    return " ".join(f"{heads[is_paid]} {'; '.join(parts)}." for is_paid, parts in pays.items() if parts)
