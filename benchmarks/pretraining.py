@@ -190,8 +190,7 @@ class Study:
             pixels = [self.lenses["train"].image[rows].numpy(), train_labels.numpy()]
             pixels += [self.lenses["test"].image.numpy(), labels["test"].numpy()]
             raw, stretched = pca_logistic_rows(*pixels, max_train=MAX_LINEAR, seed=seed)
-            scores = raw if row == "pca_raw" else stretched
-            return {name: scores[name] for name in ("accuracy", "auc_macro", "ece", "intervals")}
+            return _kept(raw if row == "pca_raw" else stretched)
         if row.rpartition("_")[2] in PROBES:
             encoder, _, probe = row.rpartition("_")
             probabilities, costs = self._probe(encoder, probe, rows, seed, shown)
@@ -201,9 +200,7 @@ class Study:
             probabilities = predict(model, train, self.images["test"]).softmax(-1)
         metric = ClassificationMetric(LABEL_NAMES)
         scores = metric.compute(predictions=probabilities.numpy(), references=labels["test"].numpy())
-        kept = {name: scores[name] for name in ("accuracy", "auc_macro", "ece", *(f"auc_{n}" for n in LABEL_NAMES))}
-        intervals = {name: scores["intervals"][name] for name in kept}
-        return {**kept, "intervals": intervals, "costs": {name: cost.as_dict() for name, cost in costs.items()}}
+        return {**_kept(scores), "costs": {name: cost.as_dict() for name, cost in costs.items()}}
 
     def _regress(self, row: str, rows: torch.Tensor, seed: int, shown: str) -> dict[str, Any]:
         names = self.recipe["regression"]
@@ -378,6 +375,11 @@ class ProbeOutput:
 
     def __init__(self, logits: torch.Tensor):
         self.logits = logits
+
+
+def _kept(scores: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: scores[name] for name in ("accuracy", "auc_macro", *(f"auc_{name}" for name in LABEL_NAMES), "ece")}
+    return {**kept, "intervals": {name: scores["intervals"][name] for name in kept}}
 
 
 def _cross_entropy(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

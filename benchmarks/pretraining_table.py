@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from statistics import mean, stdev
 from typing import Any
 
-from .accuracy import header, line
+from .accuracy import COLUMNS, header, line, over_seeds
 
 
 # Rows by what they are called; encoders and probes make names of their own.
@@ -35,6 +35,14 @@ minutes are those of a core of {processors}. `python -m benchmarks.pretraining` 
 `pretraining.yaml`.
 """
 
+DETAILS_HEAD = """
+Of those the areas under the ROC curve of each class, and the calibration; of one seed with its 95% interval over
+images:
+"""
+# By row and by the part of the labels, what is shown in detail.
+DETAILED = ("pca_raw", "pca_arcsinh", "resnet", "scratch", "scratch_total", "imprint_linear", "imprint")
+DETAILED_FRACTIONS = (1.0, 0.1, 0.01)
+
 # Rows whose accuracies are compared in words: what is pretrained, and what it has to beat.
 CLAIMED = "imprint"
 RIVALS = {
@@ -52,6 +60,23 @@ def pretraining_tables(results: dict[str, Any]) -> Iterator[str]:
     for task, set_name in dict.fromkeys((cell["task"], cell["set"]) for cell in cells):
         chosen = [cell for cell in cells if (cell["task"], cell["set"]) == (task, set_name)]
         yield from _table(task, set_name, chosen)
+    yield DETAILS_HEAD
+    for set_name in dict.fromkeys(cell["set"] for cell in cells if cell["task"] == "classification"):
+        yield from _details(set_name, [cell for cell in cells if cell["task"] == "classification"])
+
+
+def _details(set_name: str, cells: Sequence[dict[str, Any]]) -> Iterator[str]:
+    columns = COLUMNS["accuracy"]
+    yield "\n"
+    yield from header(f"`{set_name}`", "labels", "seeds", *columns.values())
+    for fraction in DETAILED_FRACTIONS:
+        for row in sorted(DETAILED, key=_place):
+            found = [
+                cell for cell in cells if (cell["set"], cell["row"], cell["fraction"]) == (set_name, row, fraction)
+            ]
+            if found:
+                numbers = [over_seeds(found, metric) for metric in columns]
+                yield line(words_of(row), f"{100 * fraction:g}%", str(len(found)), *numbers)
 
 
 def _table(task: str, set_name: str, cells: Sequence[dict[str, Any]]) -> Iterator[str]:

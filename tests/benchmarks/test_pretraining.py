@@ -118,3 +118,13 @@ def test_rows_stand_in_the_order_of_their_names_whichever_was_made_first(made):
     rows += ["partial", "imprint", "imprint_from_there"]
     places = [text.index(f"| {words_of(row)} |") for row in rows]
     assert places == sorted(places)
+
+
+def test_details_have_each_class_and_the_calibration(made):
+    cells = [{**one, "fraction": 0.1} for one in made["cells"]]
+    text = "".join(pretraining_tables({"cells": cells}))
+    for row in ("pca_arcsinh", "imprint"):
+        (shown,) = [line for line in text.splitlines() if line.startswith(f"| {words_of(row)} | 10% | 1 |")]
+        for metric in ("accuracy", "auc_macro", "auc_no_sub", "auc_cdm", "auc_axion", "ece"):
+            low, high = cell(made, row)["intervals"][metric]
+            assert f"| {cell(made, row)[metric]:.4g} [{low:.4g}, {high:.4g}]" in shown
