@@ -93,16 +93,12 @@ def time_images(num_images: int, rounds: int) -> dict[str, dict]:
 
     def psnr_and_ssim() -> None:
         for _ in range(num_images // BATCH_SIZE):
-            errors = (predictions - references).square().mean(dim=(1, 2, 3))
             count = IMAGES_AT_ONCE_CORE * torch.get_num_threads()
-            similarities = [
-                structural_similarities(*pair, data_range=1.0).mean(dim=(1, 2, 3))
-                for pair in zip(predictions.split(count), references.split(count), strict=True)
-            ]
-            values["psnr_and_ssim"] = {
-                "psnr": (-10 * torch.log10(errors)).mean().item(),
-                "ssim": torch.cat(similarities).mean().item(),
-            }
+            psnr, ssim = [], []
+            for pair in zip(predictions.split(count), references.split(count), strict=True):
+                psnr.append(-10 * torch.log10((pair[0] - pair[1]).square().mean(dim=(1, 2, 3))))
+                ssim.append(structural_similarities(*pair, data_range=1.0).mean(dim=(1, 2, 3)))
+            values["psnr_and_ssim"] = {"psnr": torch.cat(psnr).mean().item(), "ssim": torch.cat(ssim).mean().item()}
 
     def super_resolution() -> None:
         metric = SuperResolutionMetric()

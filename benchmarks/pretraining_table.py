@@ -151,7 +151,7 @@ def pretraining_claim(results: dict[str, Any], set_name: str = "lens_default") -
         if not (by_row[CLAIMED] and by_row["scratch_total"]):
             continue
         values = {row: [cell["accuracy"] for cell in found] for row, found in by_row.items() if found}
-        rival = max(values.keys() & RIVALS, key=lambda row: mean(values[row]))
+        rival = max((row for row in RIVALS if row in values), key=lambda row: mean(values[row]))
         lead = mean(values[CLAIMED]) - mean(values[rival])
         ours, theirs = (_numbers(by_row[row], ["accuracy"]) for row in (CLAIMED, rival))
         labels = f"{100 * fraction:g}% of the labels ({by_row[CLAIMED][0]['num_labelled']})"

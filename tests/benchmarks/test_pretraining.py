@@ -99,10 +99,12 @@ def test_the_table_has_a_mean_and_spread_of_seeds_and_a_gap_for_what_is_missing(
 
 def test_the_claim_says_where_pretraining_pays_and_where_not_with_the_best_of_the_rest(made):
     accuracies = {"imprint": 0.8, "scratch_total": 0.5, "resnet": 0.6, "pca_arcsinh": 0.4}
-    cells = [{**cell(made, row), "accuracy": accuracy} for row, accuracy in accuracies.items()]
+    # Of two that are the best of the rest alike the first is named, whatever the order of the cells.
+    accuracies["pca_arcsinh"] = accuracies["resnet"]
+    cells = [{**cell(made, row), "accuracy": accuracy} for row, accuracy in reversed(accuracies.items())]
     # A second seed of the ResNet, which spreads by more than the lead.
     level = [{**one, "fraction": 1.0, "num_labelled": 60} for one in cells]
-    level.append({**level[2], "accuracy": 0.95, "seed": 1})
+    level.append({**level[1], "accuracy": 0.95, "seed": 1})
     text = pretraining_claim({"cells": [*cells, *level]}, "here")
     assert text == (
         "On `here`, at equal total arithmetic, pretraining on pixels and imprint pays with 50% of the labels (30), "
