@@ -139,10 +139,25 @@ def _costs(cells: Sequence[dict[str, Any]]) -> list[str]:
     return columns
 
 
-def pretraining_claim(results: dict[str, Any], set_name: str = "lens_default") -> str:
-    """Where pretraining pays on a set, and where not: a sentence each, empty where nothing was measured of it."""
-    cells = [cell for cell in results["cells"] if (cell["task"], cell["set"]) == ("classification", set_name)]
+def pretraining_claim(results: dict[str, Any]) -> str:
+    """Where pretraining pays, and where not: a sentence each, empty where nothing was measured of it."""
+    cells = [cell for cell in results["cells"] if cell["task"] == "classification"]
     pays: dict[bool, list[str]] = {True: [], False: []}
+    for set_name in sorted({cell["set"] for cell in cells}, reverse=True):
+        compared = list(_compare([cell for cell in cells if cell["set"] == set_name]))
+        for is_paid, parts in pays.items():
+            found = [words for is_better, words in compared if is_better is is_paid]
+            if found:
+                parts.append(f"on `{set_name}` {'; '.join(found)}")
+    heads = {
+        True: "At equal total arithmetic, pretraining on pixels and imprint pays",
+        False: "It does not pay, or by no more than the spread of seeds,",
+    }
+    return " ".join(f"{heads[is_paid]} {'; '.join(parts)}." for is_paid, parts in pays.items() if parts)
+
+
+def _compare(cells: Sequence[dict[str, Any]]) -> Iterator[tuple[bool, str]]:
+    """Of a set, by the number of labels: whether what is pretrained leads by more than the spread, and the numbers."""
     for fraction in sorted({cell["fraction"] for cell in cells}):
         by_row = {
             row: [cell for cell in cells if (cell["row"], cell["fraction"]) == (row, fraction)]
@@ -153,12 +168,7 @@ def pretraining_claim(results: dict[str, Any], set_name: str = "lens_default") -
         values = {row: [cell["accuracy"] for cell in found] for row, found in by_row.items() if found}
         rival = max((row for row in RIVALS if row in values), key=lambda row: mean(values[row]))
         lead = mean(values[CLAIMED]) - mean(values[rival])
+        spread = sum(stdev(values[row]) for row in (CLAIMED, rival) if len(values[row]) > 1)
         ours, theirs = (_numbers(by_row[row], ["accuracy"]) for row in (CLAIMED, rival))
         labels = f"{100 * fraction:g}% of the labels ({by_row[CLAIMED][0]['num_labelled']})"
-        beyond_spread = lead > sum(stdev(values[row]) for row in (CLAIMED, rival) if len(values[row]) > 1)
-        pays[beyond_spread].append(f"with {labels}, accuracy {ours} against {theirs} {RIVALS[rival]}")
-    heads = {
-        True: f"On `{set_name}`, at equal total arithmetic, pretraining on pixels and imprint pays",
-        False: f"On `{set_name}` it does not pay, or by no more than the spread of seeds,",
-    }
-    return " ".join(f"{heads[is_paid]} {'; '.join(parts)}." for is_paid, parts in pays.items() if parts)
+        yield lead > spread, f"with {labels}, accuracy {ours} against {theirs} {RIVALS[rival]}"

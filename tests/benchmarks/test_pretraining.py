@@ -105,13 +105,17 @@ def test_the_claim_says_where_pretraining_pays_and_where_not_with_the_best_of_th
     # A second seed of the ResNet, which spreads by more than the lead.
     level = [{**one, "fraction": 1.0, "num_labelled": 60} for one in cells]
     level.append({**level[1], "accuracy": 0.95, "seed": 1})
-    text = pretraining_claim({"cells": [*cells, *level]}, "here")
+    text = pretraining_claim({"cells": [*cells, *level]})
     assert text == (
-        "On `here`, at equal total arithmetic, pretraining on pixels and imprint pays with 50% of the labels (30), "
-        "accuracy 0.800 against 0.600 by a ResNet. On `here` it does not pay, or by no more than the spread of seeds, "
+        "At equal total arithmetic, pretraining on pixels and imprint pays on `here` with 50% of the labels (30), "
+        "accuracy 0.800 against 0.600 by a ResNet. It does not pay, or by no more than the spread of seeds, on `here` "
         "with 100% of the labels (60), accuracy 0.800 against 0.775 ± 0.247 by a ResNet."
     )
-    assert pretraining_claim(made, "there") == ""
+    elsewhere = [{**one, "set": "there"} for one in level]
+    assert "(60), accuracy 0.800 against 0.775 ± 0.247 by a ResNet; on `here` with 100%" in pretraining_claim(
+        {"cells": [*cells, *level, *elsewhere]}
+    )
+    assert pretraining_claim({"cells": []}) == ""
 
 
 def test_rows_stand_in_the_order_of_their_names_whichever_was_made_first(made):
