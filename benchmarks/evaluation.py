@@ -92,8 +92,8 @@ def time_images(num_images: int, rounds: int) -> dict[str, dict]:
     values: dict[str, dict] = {}
 
     def psnr_and_ssim() -> None:
+        count = IMAGES_AT_ONCE_CORE * torch.get_num_threads()
         for _ in range(num_images // BATCH_SIZE):
-            count = IMAGES_AT_ONCE_CORE * torch.get_num_threads()
             psnr, ssim = [], []
             for pair in zip(predictions.split(count), references.split(count), strict=True):
                 psnr.append(-10 * torch.log10((pair[0] - pair[1]).square().mean(dim=(1, 2, 3))))

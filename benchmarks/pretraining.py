@@ -15,7 +15,7 @@ import argparse
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +131,7 @@ class Study:
         self.augmentation = get_augmentation(self.settings["augmentation"])
         self.schedules = {name: Schedule(**recipe[name]) for name in ("pretraining", "fine_tuning", "probe")}
         # Of the encoder that was asked for last: its probes come one after the other.
-        self._embedded: tuple[tuple[str, int], Embedded] | None = None
+        self._embedded = lru_cache(maxsize=1)(self._embed)
 
     @cached_property
     def lenses(self) -> dict[str, Any]:
@@ -314,9 +314,7 @@ class Study:
         self, encoder: str, probe: str, rows: torch.Tensor, seed: int, shown: str
     ) -> tuple[torch.Tensor, dict[str, Cost]]:
         """Probabilities of test images, by what frozen features know of the classes."""
-        if self._embedded is None or self._embedded[0] != (encoder, seed):
-            self._embedded = (encoder, seed), self._embed(encoder, seed)
-        embedded = self._embedded[1]
+        embedded = self._embedded(encoder, seed)
         costs = dict(embedded.costs)
         pooled, tokens = (part[rows] for part in embedded.train)
         test_pooled, test_tokens = embedded.test
@@ -378,7 +376,9 @@ class ProbeOutput:
 
 
 def _kept(scores: dict[str, Any]) -> dict[str, Any]:
-    kept = {name: scores[name] for name in ("accuracy", "auc_macro", *(f"auc_{name}" for name in LABEL_NAMES), "ece")}
+    kept = {
+        name: scores[name] for name in ("accuracy", "auc_macro", *(f"auc_{label}" for label in LABEL_NAMES), "ece")
+    }
     return {**kept, "intervals": {name: scores["intervals"][name] for name in kept}}
 
 

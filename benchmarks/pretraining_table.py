@@ -40,7 +40,7 @@ Of those the areas under the ROC curve of each class, and the calibration; of on
 images:
 """
 # By row and by the part of the labels, what is shown in detail.
-DETAILED = ("pca_raw", "pca_arcsinh", "resnet", "scratch", "scratch_total", "imprint_linear", "imprint")
+DETAILED = ("pca_raw", "pca_arcsinh", "resnet", "scratch", "scratch_total", "imprint", "imprint_linear")
 DETAILED_FRACTIONS = (1.0, 0.1, 0.01)
 
 # Rows whose accuracies are compared in words: what is pretrained, and what it has to beat.
@@ -57,12 +57,15 @@ def pretraining_tables(results: dict[str, Any]) -> Iterator[str]:
     """A table for each task and set."""
     cells = results["cells"]
     yield HEAD.format(processors=" or ".join(sorted({cell["processor"] for cell in cells})))
-    for task, set_name in dict.fromkeys((cell["task"], cell["set"]) for cell in cells):
-        chosen = [cell for cell in cells if (cell["task"], cell["set"]) == (task, set_name)]
-        yield from _table(task, set_name, chosen)
+    tables: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for cell in cells:
+        tables.setdefault((cell["task"], cell["set"]), []).append(cell)
+    for (task, set_name), of_table in tables.items():
+        yield from _table(task, set_name, of_table)
     yield DETAILS_HEAD
-    for set_name in dict.fromkeys(cell["set"] for cell in cells if cell["task"] == "classification"):
-        yield from _details(set_name, [cell for cell in cells if cell["task"] == "classification"])
+    for (task, set_name), of_table in tables.items():
+        if task == "classification":
+            yield from _details(set_name, of_table)
 
 
 def _details(set_name: str, cells: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -70,10 +73,8 @@ def _details(set_name: str, cells: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield "\n"
     yield from header(f"`{set_name}`", "labels", "seeds", *columns.values())
     for fraction in DETAILED_FRACTIONS:
-        for row in sorted(DETAILED, key=_place):
-            found = [
-                cell for cell in cells if (cell["set"], cell["row"], cell["fraction"]) == (set_name, row, fraction)
-            ]
+        for row in DETAILED:
+            found = [cell for cell in cells if (cell["row"], cell["fraction"]) == (row, fraction)]
             if found:
                 numbers = [over_seeds(found, metric) for metric in columns]
                 yield line(words_of(row), f"{100 * fraction:g}%", str(len(found)), *numbers)

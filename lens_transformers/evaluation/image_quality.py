@@ -1,7 +1,5 @@
 """How close images are to others, a batch at once: PSNR, SSIM and errors, of whole images and within their rings."""
 
-from collections.abc import Iterable
-
 import numpy as np
 import torch
 from torch.nn import functional as F
@@ -77,7 +75,8 @@ def structural_similarity(predictions: torch.Tensor, references: torch.Tensor, d
     # Of sum and difference: four maps have all that is asked for, where x, y and their products would be five. All in
     # one piece of memory: in several, the system would take them back and give them anew at every call, which takes
     # longer than the sums.
-    maps, *scratch = predictions.new_empty(3, 4, *predictions.shape)
+    memory = predictions.new_empty(3, 4, *predictions.shape)
+    maps, scratch = memory[0], memory[1:]
     torch.add(predictions, references, out=maps[0])
     torch.sub(predictions, references, out=maps[1])
     torch.square(maps[:2], out=maps[2:])
@@ -103,7 +102,7 @@ def ring_masks(images: torch.Tensor) -> torch.Tensor:
         `(batch, height, width)`, true in the ring; of a constant image true nowhere.
     """
     smooth = images.mean(dim=1)
-    smooth = _window_means_(smooth, _SMOOTHING, [torch.empty_like(smooth) for _ in range(2)])
+    smooth = _window_means_(smooth, _SMOOTHING, scratch=smooth.new_empty(2, *smooth.shape))
     further = _MARGIN - _SMOOTHING // 2
     inside = smooth[:, further:-further, further:-further]
     sky, peak = _medians(inside.flatten(1)), inside.flatten(1).amax(dim=1)
@@ -111,17 +110,17 @@ def ring_masks(images: torch.Tensor) -> torch.Tensor:
     return F.pad(inside > level[:, None, None], [_MARGIN] * 4)
 
 
-def _window_means_(values: torch.Tensor, side: int, scratch: Iterable[torch.Tensor]) -> torch.Tensor:
+def _window_means_(values: torch.Tensor, side: int, scratch: torch.Tensor) -> torch.Tensor:
     """Means over squares that lie within `(..., height, width)`, in place; on a CPU much faster than `F.avg_pool2d`.
 
-    Two tensors of `scratch`, of the same shape, are written over on the way. A side is 5 or 7.
+    `scratch`, `(2, ..., height, width)`, is written over on the way. A side is 5 or 7.
     """
     for dim in (-2, -1):
         values = _window_sums_(values, dim, side, scratch)
     return values.div_(side**2)
 
 
-def _window_sums_(values: torch.Tensor, dim: int, side: int, scratch: Iterable[torch.Tensor]) -> torch.Tensor:
+def _window_sums_(values: torch.Tensor, dim: int, side: int, scratch: torch.Tensor) -> torch.Tensor:
     """Sums of `side` neighbours, added up from those of 1, 2 and 4 neighbours."""
     length = values.shape[dim] - side + 1
     total, neighbours = values.narrow(dim, 0, length), values
