@@ -199,13 +199,15 @@ def _draw_substructure(
     lens: dict[str, float],
     rng: np.random.Generator,
 ) -> tuple[dict[str, float], np.ndarray, np.ndarray]:
-    lens_area = lens["einstein_radius_arcsec"] ** 2
+    einstein_radius = lens["einstein_radius_arcsec"]
     for _ in range(_MAX_DRAWS):
         drawn, points, halos, area_inside = _draw_class(config, substructure, label, lens, rng)
         if not substructure.compensate_mass:
             return _ABSENT | drawn, points, halos
-        if area_inside <= _MAX_COMPENSATED_FRACTION * lens_area:
-            drawn["main_lens_einstein_radius_arcsec"] = math.sqrt(lens_area - area_inside)
+        if area_inside <= _MAX_COMPENSATED_FRACTION * einstein_radius**2:
+            # An isothermal lens holds a mass that grows as the radius: within the same circle, and not within its own
+            # smaller Einstein radius, the lens and its substructure are as heavy as the lens was.
+            drawn["main_lens_einstein_radius_arcsec"] = einstein_radius - area_inside / einstein_radius
             return _ABSENT | drawn, points, halos
     raise ValueError(
         f"In {_MAX_DRAWS} draws the substructure had more than half of the main lens's mass: with compensate_mass, "

@@ -303,7 +303,7 @@ def test_compensation_takes_out_the_point_masses_within_the_einstein_radius(num_
         p = scene.parameters
         offset = scene.points[:, :2] - [p["lens_x_arcsec"], p["lens_y_arcsec"]]
         inside = np.hypot(*offset.T) < p["einstein_radius_arcsec"]
-        total = p["main_lens_einstein_radius_arcsec"] ** 2 + scene.points[inside, 2].sum()
+        total = p["main_lens_einstein_radius_arcsec"] * p["einstein_radius_arcsec"] + scene.points[inside, 2].sum()
         assert total == pytest.approx(p["einstein_radius_arcsec"] ** 2, rel=1e-9)
     assert sum(len(scene.points) > 0 for scene in scenes) == (20 if num_points is None else 40)
 
@@ -317,7 +317,7 @@ def test_compensation_counts_the_part_of_a_vortex_within_the_einstein_radius():
         y = p["vortex_y_arcsec"] - p["lens_y_arcsec"] + along * math.sin(p["vortex_angle_rad"])
         area = p["vortex_mass_msun"] * config.einstein_area_per_mass
         inside = area * (np.hypot(x, y) < p["einstein_radius_arcsec"]).mean()
-        total = p["main_lens_einstein_radius_arcsec"] ** 2 + inside
+        total = p["main_lens_einstein_radius_arcsec"] * p["einstein_radius_arcsec"] + inside
         assert total == pytest.approx(p["einstein_radius_arcsec"] ** 2, rel=1e-6)
 
 
