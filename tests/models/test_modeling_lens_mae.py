@@ -298,6 +298,29 @@ def test_positions_of_another_size_span_the_same_field(config):
     assert torch.equal(positions((8, 12)), positions((8, 12)))
 
 
+@pytest.mark.parametrize("kind", ["sincos", "learned"])
+def test_a_patch_has_the_same_position_whether_it_is_masked_or_not(kind):
+    # 72 pixels are nine patches, a row of them short of whole blocks of two.
+    config = LensMAEConfig.from_size("tiny", image_size=72, stem_type="patch", position_embedding_type=kind)
+    for image_size in (72, 88):
+        embeddings = LensMAEModel(config).eval().embeddings
+        images = torch.randn(2, 1, image_size, image_size)
+        seen, _, ids_restore = embeddings(images, mask_ratio=0.0)
+        side = image_size // 8
+        placed = seen.gather(1, ids_restore[..., None].expand_as(seen)).unflatten(1, (side + 1, side + 1))
+        torch.testing.assert_close(placed[:, :side, :side].flatten(1, 2), embeddings(images)[0])
+
+
+def test_images_of_which_nothing_is_hidden_have_no_loss_and_cannot_be_trained_on(config):
+    model = LensMAEForPreTraining(config)
+    images = torch.rand(2, 1, 32, 32)
+    for given in ({"pixel_values": images, "mask_ratio": 0.0}, {"pixel_values": images[..., :8, :8]}):
+        for variant, return_loss in ((model.train(), False), (model.eval(), True)):
+            with pytest.raises(ValueError, match="No block of these images is hidden"):
+                variant(**given, return_loss=return_loss)
+        assert model(**given, return_loss=False).logits.isfinite().all()
+
+
 def test_learned_positions_start_small_are_trained_and_saved(tmp_path):
     model = LensMAEForPreTraining(LensMAEConfig(**SMALL, position_embedding_type="learned"))
     for table in position_tables(model):
@@ -364,7 +387,8 @@ def test_any_size_of_at_least_a_patch_and_any_number_of_bands_is_taken(head, ban
         config = LensMAEConfig(**SMALL, **stem, num_channels=bands)
         model = head(config).eval()
         images = torch.rand(2, bands, height, width)
-        outputs = model(images)
+        # Of a single block nothing can be hidden.
+        outputs = model(images, **({"return_loss": height > 8} if head is LensMAEForPreTraining else {}))
         if head is LensMAEForSuperResolution:
             assert outputs.reconstruction.shape == (2, bands, 2 * height, 2 * width)
         elif head is LensMAEForPreTraining:
@@ -547,6 +571,17 @@ def test_what_is_frozen_stays_bit_equal_through_training_of_a_loaded_checkpoint(
     assert "classifier.weight" in changed
     if part == "patch_embeddings":
         assert any(name.startswith("lens_mae.layers.") for name in changed)
+
+
+def test_what_is_frozen_last_is_all_that_is_frozen(config, tmp_path):
+    model = LensMAEForClassification(config)
+    model.freeze_encoder()
+    model.freeze_patch_embeddings()
+    model.save_pretrained(tmp_path)
+    for variant in (model, LensMAEForClassification.from_pretrained(tmp_path).train()):
+        frozen = {name for name, parameter in variant.named_parameters() if not parameter.requires_grad}
+        assert frozen and all(name.startswith("lens_mae.embeddings.patch_embeddings.") for name in frozen)
+        assert variant.lens_mae.layers.training
 
 
 def test_unfreezing_trains_everything_again(config, tmp_path):
