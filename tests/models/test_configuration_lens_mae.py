@@ -55,6 +55,8 @@ def test_an_unknown_size_is_refused_with_the_known_ones():
         ({"prediction_ratio": 1.1}, "`prediction_ratio` must lie in"),
         ({"imprint_loss_weight": -0.1}, "`imprint_loss_weight` must be a finite number of at least 0"),
         ({"imprint_std": 0.0}, "`imprint_std` one above 0; they are 0.0 and 0.0"),
+        ({"decoder_num_hidden_layers": 0}, "`decoder_num_hidden_layers` must be at least 1, not 0"),
+        ({"sr_pixel_std": [1.0, 0.0]}, "`sr_pixel_std` is divided by and must be above 0"),
         ({"temperature": 0.0}, "`temperature` must be a finite number above 0, not 0.0"),
         ({"temperature": -1.0}, "`temperature` must be a finite number above 0"),
         ({"temperature": float("inf")}, "`temperature` must be a finite number above 0, not inf"),
