@@ -39,10 +39,13 @@ def explain(
         nothing speaks for the class).
 
     Raises:
-        ValueError: If the method is not known, or the network has no attention over patches that it needs.
+        ValueError: If the method is not known, there is not one class an image, or the network has no attention over
+            patches that it needs.
     """
     if method not in EXPLANATIONS:
         raise ValueError(f"method must be one of {', '.join(EXPLANATIONS)}, got {method!r}.")
+    if class_ids is not None and len(class_ids) != len(pixel_values):
+        raise ValueError(f"class_ids must be one class an image: {len(class_ids)} for {len(pixel_values)} images.")
     maps = []
     for first in range(0, len(pixel_values), batch_size):
         batch = slice(first, first + batch_size)
@@ -101,8 +104,8 @@ def attention_rollout(
         identity = torch.eye(attentions[0].shape[-1], device=answer.device)
         flow = identity.expand(len(pixel_values), -1, -1)
         for attention in attentions:
-            flow = (0.5 * attention.detach().mean(dim=1) + 0.5 * identity) @ flow
-        return _to_image(_token_map(flow, read, model, pixel_values), pixel_values)
+            flow = (0.5 * attention.detach().float().mean(dim=1) + 0.5 * identity) @ flow
+        return _to_image(_token_map(flow, read, model, pixel_values), model, pixel_values)
 
 
 def gradient_attention(
@@ -131,8 +134,10 @@ def gradient_attention(
         identity = torch.eye(attentions[0].shape[-1], device=answer.device)
         relevance = identity.expand(len(pixel_values), -1, -1)
         for attention, gradient in zip(attentions, gradients, strict=True):
-            relevance = relevance + (attention * gradient).detach().clamp(min=0).mean(dim=1) @ relevance
-        return _to_image(_token_map(relevance - identity, read, model, pixel_values), pixel_values)
+            relevance = (
+                relevance + (attention.float() * gradient.float()).detach().clamp(min=0).mean(dim=1) @ relevance
+            )
+        return _to_image(_token_map(relevance - identity, read, model, pixel_values), model, pixel_values)
 
 
 def grad_cam(model: PreTrainedModel, pixel_values: torch.Tensor, class_ids: Sequence[int] | None = None) -> np.ndarray:
@@ -154,17 +159,22 @@ def grad_cam(model: PreTrainedModel, pixel_values: torch.Tensor, class_ids: Sequ
     """
     with _read_out(model, pixel_values) as (outputs, _):
         logit = _logit_of(outputs, class_ids)
+        silent = None
         for features in reversed(outputs.hidden_states or ()):
             (gradient,) = torch.autograd.grad(logit, features, retain_graph=True, allow_unused=True)
             if gradient is None:
                 continue
             if features.ndim == 4:
                 weighted = features.detach() * gradient.mean(dim=(2, 3), keepdim=True)
-                return _to_image(weighted.sum(dim=1).clamp(min=0), pixel_values)
+                return _to_image(weighted.sum(dim=1).clamp(min=0), None, pixel_values)
             gradient = _patches(gradient, model, pixel_values)
             if gradient.any():
                 weighted = _patches(features.detach(), model, pixel_values) * gradient.mean(dim=(1, 2), keepdim=True)
-                return _to_image(weighted.sum(dim=-1).clamp(min=0), pixel_values)
+                return _to_image(weighted.sum(dim=-1).clamp(min=0), model, pixel_values)
+            silent = gradient.sum(dim=-1)
+        if silent is not None:
+            # A classifier that has learned nothing yet: no place speaks for the class.
+            return _to_image(torch.zeros_like(silent), model, pixel_values)
     raise ValueError(f"{type(model).__name__} returns no hidden states that its logits depend on, place by place.")
 
 
@@ -178,7 +188,8 @@ EXPLANATIONS: dict[str, Callable[..., np.ndarray]] = {
 @contextmanager
 def _read_out(model: PreTrainedModel, pixel_values: torch.Tensor) -> Iterator[tuple[Any, torch.Tensor]]:
     """Outputs with attention, hidden states and a graph behind them, and what the network answers."""
-    was_training, implementation = model.training, model.config._attn_implementation
+    modes = [(module, module.training) for module in model.modules()]
+    implementation = model.config._attn_implementation
     try:
         model.eval()
         if implementation not in (None, "eager"):
@@ -189,7 +200,8 @@ def _read_out(model: PreTrainedModel, pixel_values: torch.Tensor) -> Iterator[tu
             outputs = model(images, output_hidden_states=True, **_attention_flag(model))
             yield outputs, outputs.logits if "logits" in outputs else outputs.pooler_output
     finally:
-        model.train(was_training)
+        for module, mode in modes:
+            module.training = mode
         if implementation not in (None, "eager"):
             model.set_attn_implementation(implementation)
 
@@ -218,6 +230,8 @@ def _logit_of(outputs: Any, class_ids: Sequence[int] | None) -> torch.Tensor:
     if "logits" not in outputs:
         raise ValueError("A class can be explained of a classifier only; this network has no logits.")
     logits = outputs.logits
+    if class_ids is not None and not all(0 <= class_id < logits.shape[-1] for class_id in class_ids):
+        raise ValueError(f"class_ids must be those of {logits.shape[-1]} classes, from 0, got {list(class_ids)}.")
     classes = logits.argmax(dim=-1) if class_ids is None else torch.as_tensor(class_ids, device=logits.device)
     return logits.gather(1, classes[:, None]).sum()
 
@@ -242,21 +256,34 @@ def _token_map(
 
 def _patches(tokens: torch.Tensor, model: PreTrainedModel, pixel_values: torch.Tensor) -> torch.Tensor:
     """Tokens `(batch, tokens, ...)` in their places `(batch, rows, columns, ...)`, without class tokens."""
-    patch_size = getattr(model.config, "patch_size", None)
-    if patch_size is None:
-        raise ValueError(f"{type(model).__name__} has no patch_size, so its tokens have no known place.")
-    patch_height, patch_width = (patch_size, patch_size) if isinstance(patch_size, int) else patch_size
-    # A partial patch at the edge counts.
-    rows, columns = -(-pixel_values.shape[2] // patch_height), -(-pixel_values.shape[3] // patch_width)
-    while rows * columns > tokens.shape[1]:  # hierarchical networks merge patches, two by two
-        rows, columns = -(-rows // 2), -(-columns // 2)
+    rows, columns, _ = _cells(tokens.shape[1], model, pixel_values)
     return tokens[:, tokens.shape[1] - rows * columns :].unflatten(1, (rows, columns))
 
 
-def _to_image(maps: torch.Tensor, pixel_values: torch.Tensor) -> np.ndarray:
-    """Maps `(batch, rows, columns)` on the pixels of the images, each with a maximum of one."""
-    resized = F.interpolate(
-        maps[:, None].float().cpu(), size=pixel_values.shape[2:], mode="bilinear", align_corners=False
-    )[:, 0]
+def _cells(num_tokens: int, model: PreTrainedModel, pixel_values: torch.Tensor) -> tuple[int, int, list[int]]:
+    """Rows and columns of so many tokens of an image, or of its places among them, and a token's height and width."""
+    patch_size = getattr(model.config, "patch_size", None)
+    if patch_size is None:
+        raise ValueError(f"{type(model).__name__} has no patch_size, so its tokens have no known place.")
+    sides = [patch_size, patch_size] if isinstance(patch_size, int) else list(patch_size)
+    while True:
+        # A partial patch at the edge counts.
+        rows, columns = (-(-length // side) for length, side in zip(pixel_values.shape[2:], sides, strict=True))
+        if rows * columns <= num_tokens:
+            return rows, columns, sides
+        sides = [2 * side for side in sides]  # hierarchical networks merge patches, two by two
+
+
+def _to_image(maps: torch.Tensor, model: PreTrainedModel | None, pixel_values: torch.Tensor) -> np.ndarray:
+    """Maps `(batch, rows, columns)` on the pixels of the images, each with a maximum of one.
+
+    Those of the tokens of a model are of whole patches, the last of which may reach beyond the image.
+    """
+    height, width = reach = list(pixel_values.shape[2:])
+    if model is not None:
+        rows, columns, sides = _cells(maps[0].numel(), model, pixel_values)
+        reach = [rows * sides[0], columns * sides[1]]
+    resized = F.interpolate(maps[:, None].float().cpu(), size=reach, mode="bilinear", align_corners=False)
+    resized = resized[:, 0, :height, :width]
     peak = resized.amax(dim=(1, 2), keepdim=True)
     return (resized / torch.where(peak > 0, peak, torch.ones_like(peak))).numpy()

@@ -50,7 +50,7 @@ def test_every_image_gets_a_map_of_its_own_whatever_the_batch(make, method):
     np.testing.assert_allclose(explain(model, images, method, batch_size=2), maps, atol=1e-4)
 
 
-@pytest.mark.parametrize("method", ["attention_rollout", "gradient_attention"])
+@pytest.mark.parametrize("method", EXPLANATIONS)
 def test_nothing_speaks_for_a_class_before_training(method):
     model = LensMAEForClassification(lens_mae().config).eval()
     assert np.array_equal(explain(model, torch.randn(2, 1, 32, 32), method), np.zeros((2, 32, 32)))
@@ -61,13 +61,42 @@ def test_a_patch_at_the_edge_that_is_not_whole_has_a_place(method):
     assert explain(lens_mae(), torch.randn(1, 1, 35, 30), method).shape == (1, 35, 30)
 
 
+def test_maps_lie_on_the_patches_that_they_are_of_also_where_the_last_is_not_whole():
+    """A network whose only answer is the brightness of one patch, of images of 75 pixels in patches of eight."""
+
+    class OnePatch(torch.nn.Module):
+        config, device, dtype = LensMAEConfig(patch_size=8, image_size=80), torch.device("cpu"), torch.float32
+
+        def forward(self, pixel_values, **kwargs):
+            padded = torch.nn.functional.pad(pixel_values, (0, 5, 0, 5))
+            tokens = torch.nn.functional.avg_pool2d(padded, 8).flatten(2).mT
+            logits = tokens[:, 8 * 10 + 8, :] * torch.tensor([[1.0, 0.0]])
+            return ImageClassifierOutputWithNoAttention(logits=logits, hidden_states=(tokens,))
+
+    images = torch.zeros(1, 1, 75, 75)
+    images[..., 64:72, 64:72] = 1.0
+    (found,) = explain(OnePatch(), images, "grad_cam", class_ids=[0])
+    row, column = np.unravel_index(found.argmax(), found.shape)
+    assert 64 <= row < 72 and 64 <= column < 72
+
+
+@pytest.mark.parametrize("method", EXPLANATIONS)
+def test_a_network_in_half_precision_has_the_maps_of_the_whole_one(method):
+    model, images = lens_mae(), torch.randn(2, 1, 32, 32)
+    whole = explain(model, images, method, class_ids=[0, 0])
+    halved = explain(model.to(torch.bfloat16), images, method, class_ids=[0, 0])
+    assert np.corrcoef(whole.ravel(), halved.ravel())[0, 1] > 0.9
+
+
 @pytest.mark.parametrize("method", EXPLANATIONS)
 def test_the_network_is_left_as_it_was(method):
     model = lens_mae().train()
+    model.lens_mae.embeddings.eval()
     model.set_attn_implementation("sdpa")
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     explain(model, torch.randn(2, 1, 32, 32), method)
-    assert model.training and model.config._attn_implementation == "sdpa"
+    assert model.training and not model.lens_mae.embeddings.training
+    assert model.config._attn_implementation == "sdpa"
     assert all(parameter.grad is None for parameter in model.parameters())
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
@@ -126,6 +155,14 @@ def test_an_encoder_has_a_rollout_and_no_class():
     assert explain(encoder, images, "attention_rollout").shape == (1, 32, 32)
     with pytest.raises(ValueError, match="this network has no logits"):
         explain(encoder, images, "gradient_attention")
+
+
+def test_there_is_one_class_an_image_and_the_network_knows_it():
+    images = torch.randn(2, 1, 32, 32)
+    with pytest.raises(ValueError, match="class_ids must be one class an image: 1 for 2 images"):
+        explain(lens_mae(), images, class_ids=[1])
+    with pytest.raises(ValueError, match=r"class_ids must be those of 3 classes, from 0, got \[0, 3\]"):
+        explain(lens_mae(), images, class_ids=[0, 3])
 
 
 def test_a_method_that_is_not_known_is_refused():
