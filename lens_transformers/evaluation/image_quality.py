@@ -22,7 +22,8 @@ def compare_images(predictions: torch.Tensor, references: torch.Tensor, data_ran
     """Compares images with what they should be, as scikit-image does.
 
     Args:
-        predictions: `(batch, bands, height, width)`. In float32 SSIM is right to 1e-6, as scikit-image's is.
+        predictions: `(batch, bands, height, width)`. In float32 SSIM is right to 1e-6, as scikit-image's is, unless
+            pixels are many times `data_range`: take a high sky away first, or give float64.
         references: The same shape and type.
         data_range: Brightness range that PSNR and SSIM refer to.
 
@@ -33,7 +34,8 @@ def compare_images(predictions: torch.Tensor, references: torch.Tensor, data_ran
     Raises:
         ValueError: If the images are smaller than the window of SSIM.
     """
-    difference = predictions - references
+    # Over the range, whose squares would be lost where images are in small or in large units.
+    difference = (predictions - references).div_(data_range)
     maps = {
         "ssim": structural_similarity(predictions, references, data_range),
         "mse": difference.square(),
@@ -46,12 +48,14 @@ def compare_images(predictions: torch.Tensor, references: torch.Tensor, data_ran
     num_in_ring = ring.sum(dim=(1, 2, 3)) * references.shape[1]
     maps = {"ssim": maps["ssim"], "mse": maps["mse"][inside], "mae": maps["mae"][inside]}
     within = {f"{name}_ring": (values * ring).sum(dim=(1, 2, 3)) / num_in_ring for name, values in maps.items()}
-    return {
-        "psnr": 10 * torch.log10(data_range**2 / whole["mse"]),
+    quality = {
+        "psnr": -10 * torch.log10(whole["mse"]),
         **whole,
-        "psnr_ring": 10 * torch.log10(data_range**2 / within["mse_ring"]),
+        "psnr_ring": -10 * torch.log10(within["mse_ring"]),
         **within,
     }
+    units = {"mse": data_range**2, "mae": data_range, "mse_ring": data_range**2, "mae_ring": data_range}
+    return {**quality, **{name: quality[name].double() * unit for name, unit in units.items()}}
 
 
 def structural_similarity(predictions: torch.Tensor, references: torch.Tensor, data_range: float) -> torch.Tensor:
@@ -79,11 +83,12 @@ def structural_similarity(predictions: torch.Tensor, references: torch.Tensor, d
     maps, scratch = memory[0], memory[1:]
     torch.add(predictions, references, out=maps[0])
     torch.sub(predictions, references, out=maps[1])
+    maps[:2].div_(data_range)
     torch.square(maps[:2], out=maps[2:])
     means = _window_means_(maps, _WINDOW, scratch)
     squares = means[:2].square_()
     variances = means[2:].sub_(squares).mul_(_WINDOW**2 / (_WINDOW**2 - 1))  # of a sample
-    c1, c2 = 2 * (_K1 * data_range) ** 2, 2 * (_K2 * data_range) ** 2
+    c1, c2 = 2 * _K1**2, 2 * _K2**2
     similarity = (squares[0] - squares[1]).add_(c1).mul_((variances[0] - variances[1]).add_(c2))
     return similarity.div_(squares[0].add_(squares[1]).add_(c1).mul_(variances[0].add_(variances[1]).add_(c2)))
 

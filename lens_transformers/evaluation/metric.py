@@ -49,6 +49,13 @@ class InMemoryMetric(evaluate.Metric):
             raise ValueError(f"{type(self).__name__}: no images were added.")
         return super().compute(confidence_level=confidence_level, seed=seed)
 
+    def add(self, *, prediction=None, reference=None, **kwargs: Any) -> None:
+        """Adds one image; the arguments are those of `add_batch` without the batch axis."""
+        batch = {"predictions": prediction, "references": reference, **kwargs}
+        for name, value in batch.items():
+            batch[name] = (value if isinstance(value, torch.Tensor) else np.asarray(value))[None]
+        self.add_batch(**batch)
+
     def _columns(self) -> dict[str, Any]:
         """The features of what is kept, by name."""
         raise NotImplementedError
@@ -74,11 +81,6 @@ class PerImageMetric(InMemoryMetric):
     """
 
     columns: tuple[str, ...] = ()
-
-    def add(self, *, prediction=None, reference=None, **kwargs: Any) -> None:
-        """Adds one image; the arguments are those of `add_batch` without the batch axis."""
-        batch = {name: value[None] for name, value in kwargs.items()}
-        self.add_batch(predictions=prediction[None], references=reference[None], **batch)
 
     def _store(self, numbers: Mapping[str, Any]) -> None:
         super().add_batch(**{name: np.asarray(numbers[name], dtype=np.float64) for name in self.columns})
@@ -129,7 +131,7 @@ def as_image_pair(predictions: Any, references: Any) -> tuple[torch.Tensor, torc
 
 
 def as_array(argument: str, values: Any) -> np.ndarray:
-    """Makes a NumPy array of an array, a tensor on any device or nested lists.
+    """Makes a NumPy array, as torch takes it, of an array, a tensor on any device or nested lists.
 
     Args:
         argument: Name of the argument, for the error.
@@ -147,7 +149,8 @@ def as_array(argument: str, values: Any) -> np.ndarray:
     array = np.asarray(values)
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{argument} must be real numbers, got dtype {array.dtype}.")
-    return array
+    # Of FITS files the bytes come in the other order, and what was flipped has strides below 0.
+    return np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C")
 
 
 def _as_floats(argument: str, values: Any) -> torch.Tensor:

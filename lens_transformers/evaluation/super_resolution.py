@@ -80,6 +80,13 @@ class SuperResolutionMetric(PerImageMetric):
                 "predictions are identical to their references.",
                 stacklevel=4,
             )
+        num_identical_ring = np.count_nonzero(np.isinf(columns["psnr_ring"]) & np.isfinite(columns["psnr"]))
+        if num_identical_ring:
+            warnings.warn(
+                f"The mean PSNR in the ring is infinite and has no interval: {num_identical_ring} of {num_images} "
+                "predictions are there identical to their references.",
+                stacklevel=4,
+            )
         num_constant = num_images - np.count_nonzero(columns["has_ring"])
         if num_constant:
             warnings.warn(

@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from .least_squares import solve_normal_equations
+from .metric import as_array
 from .super_resolution import SuperResolutionMetric
 
 
@@ -156,7 +157,7 @@ def _folded(images: np.ndarray) -> torch.Tensor:
 
 
 def _interpolate(images: np.ndarray, upscale: int, mode: str) -> np.ndarray:
-    tensor = torch.from_numpy(np.ascontiguousarray(images))
+    tensor = torch.from_numpy(as_array("images", images))
     return F.interpolate(tensor, scale_factor=upscale, mode=mode, align_corners=False).numpy()
 
 

@@ -103,6 +103,16 @@ def test_a_metric_starts_anew_after_computing():
     assert again == ClassificationMetric().compute(predictions=probabilities, references=labels)
 
 
+def test_one_image_is_checked_as_a_batch_of_one_is():
+    metric = ClassificationMetric()
+    with pytest.raises(ValueError, match="probabilities that sum to one"):
+        metric.add(prediction=[3.0, -1.0, 1.0], reference=0)
+    rows = (([0.2, 0.3, 0.5], 2), (torch.tensor([0.6, 0.2, 0.2]), np.int64(1)), (np.array([0.6, 0.2, 0.2]), 0))
+    for row, label in rows:
+        metric.add(prediction=row, reference=label)
+    assert metric.compute()["accuracy"] == pytest.approx(2 / 3)
+
+
 def test_bfloat16_probabilities_are_taken():
     probabilities, labels = _predictions()
     result = ClassificationMetric().compute(

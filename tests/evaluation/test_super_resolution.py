@@ -40,6 +40,24 @@ def test_ssim_of_dim_images_in_float32_is_right_to_a_millionth():
         assert quality["ssim"][index].item() == pytest.approx(exact, abs=1e-6)
 
 
+@pytest.mark.parametrize("unit", [1e-17, 1e-12, 1e10, 1e17])
+def test_the_unit_of_flux_changes_no_number_of_float32_images_but_their_errors(unit):
+    predictions, references = _images()
+    one = SuperResolutionMetric(1.0).compute(predictions=predictions, references=references)
+    scaled = [np.float32(unit) * images for images in (predictions, references)]
+    other = SuperResolutionMetric(unit).compute(predictions=scaled[0], references=scaled[1])
+    for name, power in (("psnr", 0), ("ssim", 0), ("psnr_ring", 0), ("mse", 2), ("mae_ring", 1)):
+        assert other[name] == pytest.approx(one[name] * unit**power, rel=1e-5), name
+
+
+@pytest.mark.parametrize("as_read", [lambda images: images.astype(">f4"), lambda images: images[..., ::-1, :]])
+def test_images_are_taken_as_files_have_them(as_read):
+    predictions, references = (as_read(images) for images in _images())
+    native = [np.ascontiguousarray(images, dtype=np.float32) for images in (predictions, references)]
+    result = SuperResolutionMetric().compute(predictions=predictions, references=references)
+    assert result == SuperResolutionMetric().compute(predictions=native[0], references=native[1])
+
+
 def test_the_sky_is_the_median_however_its_pixels_are_ordered():
     rng = np.random.default_rng(0)
     images = rng.standard_normal((3, 1, 40, 40))
@@ -111,6 +129,15 @@ def test_constant_references_have_no_ring_and_do_not_count_for_it():
     for name in ("psnr_ring", "ssim_ring", "mse_ring", "mae_ring"):
         assert result[name] == pytest.approx(alone[name], rel=1e-12)
     assert result["mse"] == pytest.approx(0.01)
+
+
+def test_a_ring_that_is_exact_in_an_image_that_is_not_is_warned_of():
+    references = _ring()
+    predictions = references.copy()
+    predictions[..., 0, 0] += 0.1
+    with pytest.warns(UserWarning, match="PSNR in the ring is infinite .* 1 of 1 predictions"):
+        result = SuperResolutionMetric(2.0).compute(predictions=predictions, references=references)
+    assert np.isinf(result["psnr_ring"]) and np.isfinite(result["psnr"])
 
 
 @pytest.mark.parametrize("shape", [(7, 7), (8, 21), (33, 40)])
