@@ -5,12 +5,13 @@ from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.preprocessing import StandardScaler
 
-from .style import PALETTE, axes_for, figure_of, frame
+from .style import axes_for, colours_of, figure_of, frame
 
 
 def plot_embedding(
@@ -59,13 +60,13 @@ def plot_embedding(
     ax = axes_for(ax, 5.2, 4.8)
     # All classes in one call and in random order: the class that is drawn last would hide the others.
     order = np.random.default_rng(seed).permutation(len(points))
-    colours = np.array([PALETTE[index % len(PALETTE)] for index in range(len(names))])
+    colours = to_rgba_array(colours_of(len(names)))
     x, y = points[order].T
     ax.scatter(x, y, c=colours[ids[order]], s=9, alpha=0.7, linewidths=0, rasterized=True)
     frame(ax, *axis_labels)
     ax.set_title(f"{len(points):,} images", fontsize=10, loc="left")
     if labels is not None:
         for name, colour in zip(names, colours, strict=True):
-            ax.scatter([], [], c=colour, s=24, label=name)
+            ax.scatter([], [], color=colour, s=24, label=name)
         ax.legend(frameon=False, handletextpad=0.2)
     return figure_of(ax)

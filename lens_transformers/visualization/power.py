@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..evaluation.power_spectrum import radial_power_spectrum
-from .style import INK, PALETTE, axes_for, figure_of, frame
+from .style import INK, axes_for, colours_of, figure_of, frame
 
 
 def plot_residual_power(
@@ -31,12 +31,12 @@ def plot_residual_power(
     scale = 1.0 if pixel_scale is None else pixel_scale
     frequency, power = radial_power_spectrum(target)
     ax.plot(frequency / scale, power, color=INK, linewidth=1.2, linestyle=(0, (4, 3)), label="target")
-    for index, (name, images) in enumerate(predictions.items()):
+    for (name, images), colour in zip(predictions.items(), colours_of(len(predictions)), strict=True):
         images = np.asarray(images, dtype=np.float64)
         if images.shape != target.shape:
             raise ValueError(f"{name} has shape {images.shape}; the target has {target.shape}.")
         frequency, power = radial_power_spectrum(images - target)
-        ax.plot(frequency / scale, power, color=PALETTE[index % len(PALETTE)], linewidth=1.8, label=f"{name} − target")
+        ax.plot(frequency / scale, power, color=colour, linewidth=1.8, label=f"{name} − target")
     unit = "cycles per pixel" if pixel_scale is None else "cycles per arcsec"
     frame(ax, f"spatial frequency [{unit}]", "power [flux²]")
     ax.set_yscale("log")

@@ -1,6 +1,7 @@
 """What all figures share: colours, the frame of an axes, how a lens image is put on the screen, saving."""
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -104,12 +105,21 @@ def show_image(
     return shown
 
 
+def colours_of(count: int) -> list[Any]:
+    """A colour for each of so many classes: the palette's, or, where these are too few, as many as there are."""
+    if count <= len(PALETTE):
+        return list(PALETTE[:count])
+    return [mpl.colormaps["turbo"](place) for place in np.linspace(0.05, 0.95, count)]
+
+
 def add_colour_bar(shown: AxesImage, scale: Normalize, axes: list[Axes], label: str) -> None:
     """A colour bar right of a row of panels, with ticks that stay apart under a non-linear scale."""
     figure = axes[0].figure
     bar = figure.colorbar(shown, ax=axes, pad=0.01, aspect=16, shrink=0.8)
     ticks = scale.inverse(np.array([0.0, 0.5, 1.0]))
-    bar.set_ticks(ticks, labels=[f"{tick:.2g}" for tick in np.where(np.abs(ticks) < 1e-12, 0.0, ticks)])
+    # What rounding leaves of a zero is no flux, however faint the image is.
+    is_zero = np.abs(ticks) < 1e-12 * np.abs(ticks).max()
+    bar.set_ticks(ticks, labels=[f"{tick:.2g}" for tick in np.where(is_zero, 0.0, ticks)])
     bar.ax.tick_params(labelsize=8, colors=MUTED, length=2)
     bar.set_label(label, fontsize=8, color=MUTED)
     bar.outline.set_visible(False)

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from matplotlib.figure import Figure
 
 from lens_transformers.visualization import plot_calibration, plot_confusion, plot_roc
@@ -88,6 +89,11 @@ def test_calibration_before_and_after_share_an_axes():
     sure = np.eye(3)[LABELS] * 0.7 + 0.1
     ax = plot_calibration(LABELS, {"raw": PROBABILITIES, "scaled": sure}, NAMES).axes[0]
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["raw (ECE 0.250)", "scaled (ECE 0.200)"]
+
+
+def test_probabilities_in_half_precision_are_drawn():
+    probabilities = torch.randn(30, 3, generator=torch.Generator().manual_seed(0)).softmax(-1).to(torch.bfloat16)
+    assert len(plot_roc(np.arange(30) % 3, probabilities, ("no_sub", "cdm", "axion")).axes) == 1
 
 
 def test_figures_are_drawn_on_the_axes_that_is_given():

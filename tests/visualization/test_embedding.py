@@ -28,6 +28,12 @@ def test_principal_components_say_how_much_they_explain_and_keep_groups_apart():
     assert np.diff(first)[[19, 39]].min() > 3 * np.median(np.diff(first))
 
 
+def test_more_classes_than_the_palette_has_differ_in_colour():
+    figure = plot_embedding(np.random.default_rng(0).normal(size=(80, 4)), np.arange(80) % 8, tuple("abcdefgh"))
+    colours = {tuple(handle.get_facecolor()[0]) for handle in figure.axes[0].get_legend().legend_handles}
+    assert len(colours) == 8
+
+
 def test_without_labels_there_is_no_legend():
     assert plot_embedding(VECTORS).axes[0].get_legend() is None
 

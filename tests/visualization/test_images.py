@@ -86,6 +86,15 @@ def test_an_imprint_and_its_prediction_share_one_symmetric_scale():
     np.testing.assert_array_equal(predicted.images[0].get_array(), imprints[0, 0] / 2)
 
 
+def test_faint_flux_has_ticks_that_are_not_all_zero():
+    rng = np.random.default_rng(0)
+    images, masks = 8e-13 * rng.random((2, 1, 8, 8)), np.ones((2, 8, 8))
+    figure = plot_reconstructions(images, masks, 8e-13 * rng.random((2, 1, 8, 8)))
+    bars = [ax for ax in figure.axes if ax.get_label() == "<colorbar>"]
+    labels = [[text.get_text() for text in bar.get_yticklabels()] for bar in bars]
+    assert bars and all(len(set(row)) == 3 for row in labels), labels
+
+
 def test_super_resolution_shows_both_residuals_on_one_symmetric_scale():
     target = lenses(2, size=32)
     figure = plot_super_resolution(lenses(2), target + 0.2, target - 0.1, target)
