@@ -173,7 +173,7 @@ class LensPipeline:
         arrays: Iterator[Any] = _arrays(images, self.image_processor.nan_fill)
         while batch := list(islice(arrays, self.batch_size)):
             inputs = self.image_processor(batch, return_tensors="pt")
-            pixel_values = inputs.pixel_values.to(self.model.device, self.model.dtype)
+            pixel_values = inputs.pixel_values.to(self.model.device)
             with torch.inference_mode():
                 outputs = self.model(pixel_values)
             yield inputs, outputs

@@ -167,6 +167,14 @@ def test_super_resolution_gives_flux_in_the_units_that_came_in(normalization):
     np.testing.assert_allclose(sharp, bicubic.numpy(), rtol=1e-4, atol=1e-1)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_super_resolution_in_half_precision_keeps_the_digits_of_flux(dtype):
+    config = LensMAEConfig.from_size("tiny", num_hidden_layers=1, sr_num_blocks=1, sr_pixel_std=3e4)
+    model, processor = LensMAEForSuperResolution(config).to(dtype), LensMAEImageProcessor(normalization="none")
+    sharp = pipeline("super-resolution", model, processor, device="cpu")(np.full((1, 1, 32, 32), 100_003.0))
+    np.testing.assert_allclose(sharp, 100_003.0, rtol=1e-6)
+
+
 def test_embeddings_are_the_pooled_output(checkpoint):
     embed = pipeline("embedding", checkpoint, device="cpu", dtype=torch.float32)
     model = LensMAEModel.from_pretrained(checkpoint).eval()
