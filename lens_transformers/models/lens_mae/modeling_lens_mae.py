@@ -23,7 +23,7 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import pairwise
@@ -135,8 +135,9 @@ def pad_to_blocks(pixel_values: torch.Tensor, block_size: int) -> torch.Tensor:
     return pixel_values
 
 
-def patch_grid(height: int, width: int, patch_size: int) -> tuple[int, int]:
-    """Count the rows and columns of patches of an image, given in pixels; a partial patch at the edge counts."""
+def patch_grid(image_size: Sequence[int], patch_size: int) -> tuple[int, int]:
+    """Count the rows and columns of patches of an image of this height and width; a partial one at the edge counts."""
+    height, width = image_size
     return -(-height // patch_size), -(-width // patch_size)
 
 
@@ -206,7 +207,7 @@ class LensMAEPositions(nn.Module):
     def __init__(self, config: LensMAEConfig):
         super().__init__()
         self.hidden_size = config.hidden_size
-        self.grid_size = patch_grid(*config.image_height_width, config.patch_size)
+        self.grid_size = patch_grid(config.image_height_width, config.patch_size)
         self.table = nn.Buffer(self.compute(self.grid_size).to(torch.get_default_dtype()), persistent=False)
 
     def compute(
@@ -248,7 +249,7 @@ class LensMAELearnedPositions(nn.Module):
 
     def __init__(self, config: LensMAEConfig):
         super().__init__()
-        self.grid_size = patch_grid(*config.image_height_width, config.patch_size)
+        self.grid_size = patch_grid(config.image_height_width, config.patch_size)
         self.table = nn.Parameter(torch.zeros(1, self.grid_size[0] * self.grid_size[1], config.hidden_size))
 
     def forward(self, grid_size: tuple[int, int], unit_size: int = 1) -> torch.Tensor:
@@ -359,7 +360,7 @@ class LensMAEEmbeddings(nn.Module):
 
         mask = ids_restore = None
         if mask_ratio is None:
-            positions = self.position_embeddings(patch_grid(*pixel_values.shape[2:], patch_size))
+            positions = self.position_embeddings(patch_grid(pixel_values.shape[2:], patch_size))
             embeddings = self.patch_embeddings(pad_to_blocks(pixel_values, patch_size)) + positions
         else:
             embeddings, mask, ids_restore = self.embed_visible(pixel_values, noise, mask_ratio)
@@ -384,7 +385,7 @@ class LensMAEEmbeddings(nn.Module):
         if not 0 <= mask_ratio < 1:
             raise ValueError(f"`mask_ratio` must lie in [0, 1), not {mask_ratio}.")
         unit_size, block_size = self.config.mask_unit_size, self.config.mask_block_size
-        whole_grid_size = patch_grid(*pixel_values.shape[2:], self.config.patch_size)
+        whole_grid_size = patch_grid(pixel_values.shape[2:], self.config.patch_size)
         pixel_values = pad_to_blocks(pixel_values, block_size)
         batch_size, num_channels, height, width = pixel_values.shape
         block_rows, block_columns = height // block_size, width // block_size
@@ -1006,7 +1007,7 @@ class LensMAEForPreTraining(LensMAEPreTrainedModel):
         return self.unpatchify(patches, tuple(pixel_values.shape[2:]))
 
     def _padded_grid(self, height: int, width: int) -> tuple[int, int]:
-        rows, columns = patch_grid(height, width, self.config.patch_size)
+        rows, columns = patch_grid((height, width), self.config.patch_size)
         return _round_up(rows, self.config.mask_unit_size), _round_up(columns, self.config.mask_unit_size)
 
     @can_return_tuple
@@ -1049,7 +1050,7 @@ class LensMAEForPreTraining(LensMAEPreTrainedModel):
             mask_ratio=self.config.mask_ratio if mask_ratio is None else mask_ratio,
             **kwargs,
         )
-        grid_size = patch_grid(*pixel_values.shape[2:], self.config.patch_size)
+        grid_size = patch_grid(pixel_values.shape[2:], self.config.patch_size)
         patch_order = outputs.ids_restore.argsort(dim=1)
         is_nothing_hidden = outputs.last_hidden_state.shape[1] == patch_order.shape[1] + self.config.use_cls_token
         if is_nothing_hidden and (return_loss or self.training or self.config.prediction_ratio is not None):
@@ -1232,7 +1233,7 @@ class LensMAEForSuperResolution(LensMAEPreTrainedModel):
         outputs: LensMAEModelOutput = self.lens_mae(encoder_input, **kwargs)
         tokens = outputs.last_hidden_state[:, 1:] if config.use_cls_token else outputs.last_hidden_state
         height, width = pixel_values.shape[2:]
-        grid_size = patch_grid(height, width, config.patch_size)
+        grid_size = patch_grid((height, width), config.patch_size)
         residual = self.super_resolution(tokens, grid_size, standardized.to(tokens.dtype))
         # Flux spans more decades than half precision holds: the sum is made in float32.
         reconstruction = residual.float() * deviation
