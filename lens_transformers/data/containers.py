@@ -13,7 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from .folders import SPLIT_OF_NAME, count_classes, files_in, folders_in, suffix_of
+from .folders import SPLIT_OF_NAME, count_classes, files_in, folders_in, split_in, suffix_of
 from .images import as_image, check_real
 from .npy import read_npy_bytes
 from .reading import Item, RowSource
@@ -117,9 +117,7 @@ def _container_files(source: Path) -> list[tuple[str, str | None]]:
     for folder in folders:
         of_folder = SPLIT_OF_NAME.get(folder.name.lower()) if folder != source else None
         for path in files_in(folder, CONTAINER_SUFFIXES):
-            words = re.split(r"[_\-. ]+", Path(path).stem.lower())
-            of_file = next((SPLIT_OF_NAME[word] for word in words if word in SPLIT_OF_NAME), None)
-            files.append((path, of_folder or of_file))
+            files.append((path, of_folder or split_in(Path(path).stem)))
     return files
 
 
@@ -136,7 +134,7 @@ def _groups(path: str, file_split: str | None) -> list[_Group]:
         raise ValueError(f"{named(path)}: damaged or empty: {error}") from error
     for key in keys:
         words = [word for word in re.split(r"[/_\-. ]+", key.lower()) if word]
-        split = next((SPLIT_OF_NAME[word] for word in words if word in SPLIT_OF_NAME), file_split)
+        split = split_in(key) or file_split
         name = "_".join(word for word in words if word not in SPLIT_OF_NAME)
         column = _COLUMN_OF_KEY.get(name)
         if name in CLASS_OF_SPELLING:

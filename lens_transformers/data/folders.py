@@ -18,6 +18,7 @@ __all__ = [
     "files_in",
     "folders_in",
     "split_folders",
+    "split_in",
     "suffix_of",
 ]
 
@@ -37,6 +38,12 @@ SPLIT_OF_NAME = {
 _CLASS_PREFIX = re.compile(rf"({'|'.join(sorted(CLASS_OF_SPELLING, key=len, reverse=True))})(?![a-z])")
 
 _NUM_NAMED = 3
+
+
+def split_in(name: str) -> str | None:
+    """The split that a word of a name tells, as in `"lenses_test.parquet"`, the first if there are several."""
+    words = re.split(r"[/_\-. ]+", name.lower())
+    return next((SPLIT_OF_NAME[word] for word in words if word in SPLIT_OF_NAME), None)
 
 
 def split_folders(folder: Path, split: str) -> list[Path]:

@@ -1,5 +1,6 @@
 """Lens images in picture files: PNG of 8 and 16 bits, TIFF of floats, JPEG, as `imagefolder` lays them out."""
 
+import glob
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -109,7 +110,8 @@ def _check_mode(picture: PilImage.Image) -> None:
 
 def _imagefolder(folder: Path) -> DatasetDict:
     try:
-        return load_dataset("imagefolder", data_dir=str(folder))
+        # datasets takes a path for a pattern, and would find `set1` under the name `set[1]`.
+        return load_dataset("imagefolder", data_dir=glob.escape(str(folder)))
     except Exception as error:  # datasets raises many kinds, of which the first line is the message
         raise ValueError(f"{named(folder)}: imagefolder cannot load it: {str(error).splitlines()[0]}") from error
 

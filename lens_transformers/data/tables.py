@@ -1,5 +1,6 @@
 """Parquet and Arrow folders, and sets on the Hub, in the lens schema or in one that can be turned into it."""
 
+import glob
 import io
 import math
 import re
@@ -24,7 +25,7 @@ from datasets import (
     load_from_disk,
 )
 
-from .folders import SPLIT_OF_NAME
+from .folders import SPLIT_OF_NAME, split_in
 from .images import as_image, check_pair, fill_missing, pixel_problems
 from .pictures import read_picture
 from .reading import Item, RowSource, read_rows, unwritable_cache
@@ -167,7 +168,8 @@ def _splits(source: str | Path, split: str, streaming: bool) -> Mapping[str, Any
         for path in _parquet_files(folder):
             files.setdefault(_split_of_file(path), []).append(str(path))
         _check_split(files, folder, split)
-        chosen = {name: paths for name, paths in files.items() if split in (name, "all")}
+        # datasets takes paths for patterns, and would find `set1` under the name `set[1]`.
+        chosen = {name: list(map(glob.escape, paths)) for name, paths in files.items() if split in (name, "all")}
         try:
             loaded = load_dataset("parquet", data_files=chosen, streaming=streaming)
         except Exception as error:
@@ -189,10 +191,7 @@ def _iterable(dataset: Dataset, max_shards: int = 64) -> IterableDataset:
 
 
 def _split_of_file(path: Path) -> str:
-    for name in (re.split(r"[-_.]", path.name.lower())[0], path.parent.name.lower()):
-        if name in SPLIT_OF_NAME:
-            return SPLIT_OF_NAME[name]
-    return "train"
+    return split_in(path.stem) or SPLIT_OF_NAME.get(path.parent.name.lower(), "train")
 
 
 def _check_split(there: Mapping[str, Any], source: str | Path, split: str) -> None:

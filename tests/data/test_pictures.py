@@ -35,6 +35,16 @@ def test_split_folders_are_kept_apart(tmp_path):
         load_lensing_dataset(tmp_path, "validation")
 
 
+@pytest.mark.parametrize(("name", "neighbour"), [("set[1]", "set1"), ("st*r", "star")])
+def test_a_folder_is_no_pattern_that_finds_its_neighbour(name, neighbour, tmp_path):
+    _save_classes(tmp_path / name)
+    _save_classes(tmp_path / neighbour, first=10)
+    rows = load_lensing_dataset(tmp_path / name)
+    assert len(rows) == 3
+    for row in rows:
+        np.testing.assert_array_equal(row["image"][0], _levels(int(row["label"])))
+
+
 def _one(tmp_path):
     return load_lensing_dataset(tmp_path, task="pretraining")[0]["image"]
 

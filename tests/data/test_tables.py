@@ -150,6 +150,22 @@ def test_damaged_parquet_is_named(tmp_path):
         load_lensing_dataset(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["lenses_{}", "lenses-{}-00000-of-00001", "night.{}", "{}-00000-of-00001"])
+def test_any_word_of_a_file_name_tells_its_split(name, tmp_path):
+    for index, split in enumerate(("train", "test")):
+        columns = {"image": _images(3, seed=index), "label": np.arange(3)}
+        dataset_from_chunks([columns], lens_features((1, 8, 8))).to_parquet(tmp_path / f"{name.format(split)}.parquet")
+    for index, split in enumerate(("train", "test")):
+        np.testing.assert_array_equal(load_lensing_dataset(tmp_path, split)["image"][:], _images(3, seed=index))
+
+
+@pytest.mark.parametrize(("name", "neighbour"), [("set[1]", "set1"), ("st*r", "star")])
+def test_a_folder_is_no_pattern_that_finds_its_neighbour(name, neighbour, tmp_path):
+    for index, folder in enumerate((name, neighbour)):
+        _parquet(tmp_path / folder, _images(3, seed=index))
+    np.testing.assert_array_equal(load_lensing_dataset(tmp_path / name)["image"][:], _images(3, seed=0))
+
+
 def test_a_name_on_the_hub_is_asked_for_there(tmp_path, monkeypatch):
     asked = []
 
