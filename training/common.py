@@ -40,6 +40,7 @@ from lens_transformers.data.splits import content_hashes, count_duplicates
 from lens_transformers.data.tasks import Task
 from lens_transformers.hub import write_model_card
 from lens_transformers.hub.files import write_text_atomically
+from lens_transformers.report.loading import draw_rows
 
 
 logger = logging.getLogger(__name__)
@@ -80,12 +81,14 @@ class Splits:
         validation: What to choose by, if there is any.
         test: What to measure at the end.
         duplicates: How many images are there more than once, by the splits that share them; not known of a stream.
+        drawn: Which rows of their source the test images are, where `--max_test_samples` left some out.
     """
 
     train: Any
     validation: Dataset | None
     test: Dataset
     duplicates: dict[str, int] | None
+    drawn: np.ndarray | None
 
 
 def load_splits(arguments: DataArguments, task: Task, streaming: bool = False, choosing: bool = False) -> Splits:
@@ -105,7 +108,8 @@ def load_splits(arguments: DataArguments, task: Task, streaming: bool = False, c
         test = _load(arguments, "test", task)
     else:
         test = _load(arguments, "all", task, arguments.test_dataset)
-    test = _at_most(arguments.max_test_samples, test, arguments.split_seed)
+    drawn = _draw(arguments.max_test_samples, test, arguments.split_seed)
+    test = test if drawn is None else test.select(drawn)
     if streaming:
         validation = load_validation(arguments, task, test)
         if validation is None and (choosing or arguments.validation_fraction):
@@ -113,8 +117,9 @@ def load_splits(arguments: DataArguments, task: Task, streaming: bool = False, c
                 f"{arguments.dataset} has no validation images, and of a stream none are held out: leave out "
                 "--load_best_model_at_end and --validation_fraction."
             )
-        return Splits(train, validation, test, None)
-    train = _at_most(arguments.max_train_samples, train, arguments.split_seed)
+        return Splits(train, validation, test, None, drawn)
+    drawn_train = _draw(arguments.max_train_samples, train, arguments.split_seed)
+    train = train if drawn_train is None else train.select(drawn_train)
     validation = None if arguments.validation_fraction else load_validation(arguments, task, test)
     fraction = arguments.validation_fraction or (HELD_OUT_FRACTION if choosing and validation is None else 0.0)
     if fraction:
@@ -122,7 +127,7 @@ def load_splits(arguments: DataArguments, task: Task, streaming: bool = False, c
         logger.info("%d of the training images are held out, as validation images.", len(validation))
     splits = {"train": train, "validation": validation, "test": test}
     duplicates = find_duplicates({name: images for name, images in splits.items() if images is not None})
-    return Splits(train, validation, test, count_duplicates(duplicates))
+    return Splits(train, validation, test, count_duplicates(duplicates), drawn)
 
 
 def hold_out(train: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
@@ -177,11 +182,19 @@ def load_validation(arguments: DataArguments, task: Task, test: Dataset) -> Data
     return validation.select(kept)
 
 
-def list_test_files(arguments: DataArguments, task: Task) -> list[str] | None:
-    """The files of the images to test on, in their order, where they have files of their own."""
+def list_test_files(arguments: DataArguments, task: Task, drawn: np.ndarray | None) -> list[str] | None:
+    """The files of the images to test on, in their order, where they have files of their own.
+
+    Args:
+        arguments: Which images they are.
+        task: What for.
+        drawn: `Splits.drawn`.
+    """
     if arguments.test_dataset is not None:
-        return _list_files(arguments, "all", task, arguments.test_dataset)
-    return _list_files(arguments, "test", task, arguments.dataset)
+        files = _list_files(arguments, "all", task, arguments.test_dataset)
+    else:
+        files = _list_files(arguments, "test", task, arguments.dataset)
+    return files if files is None or drawn is None else [files[row] for row in drawn]
 
 
 def name_training_images(arguments: DataArguments, task: Task, train: Dataset, rows: Sequence[int]) -> list[str]:
@@ -213,11 +226,8 @@ def make_collators(
     return LensDataCollator(image_processor, task, augmentation, seed), LensDataCollator(image_processor, task)
 
 
-def _at_most(count: int | None, dataset: Dataset, seed: int) -> Dataset:
-    if count is None or count >= len(dataset):
-        return dataset
-    # Not the first: files come sorted by class.
-    return dataset.select(np.sort(np.random.default_rng(seed).permutation(len(dataset))[:count]))
+def _draw(count: int | None, dataset: Dataset, seed: int) -> np.ndarray | None:
+    return None if count is None or count >= len(dataset) else draw_rows(len(dataset), count, seed)
 
 
 def make_config(arguments: ModelArguments, num_channels: int, **settings: Any) -> LensMAEConfig:
@@ -506,9 +516,12 @@ def describe_data(arguments: DataArguments, splits: Splits) -> dict[str, Any]:
         "num_validation": 0 if splits.validation is None else len(splits.validation),
         "num_test": len(splits.test),
         "duplicates": splits.duplicates,
+        # Without it all of them are tested on, as are fewer than it.
+        "max_test_samples": None if splits.drawn is None else len(splits.drawn),
+        "split_seed": arguments.split_seed,
     }
     if arguments.split_fractions is not None:
-        description.update(split_fractions=arguments.split_fractions, split_seed=arguments.split_seed)
+        description.update(split_fractions=arguments.split_fractions)
     simulation = Path(arguments.dataset) / "simulation.yaml"
     if simulation.is_file():
         record = yaml.safe_load(simulation.read_text(encoding="utf-8"))

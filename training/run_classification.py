@@ -135,7 +135,7 @@ def main() -> None:
         "confusion": plot_confusion(labels, probabilities.argmax(axis=1), LABEL_NAMES),
         "training_curves": plot_training_curves(trainer.state.log_history),
     }
-    files = list_test_files(data_arguments, "classification")
+    files = list_test_files(data_arguments, "classification", splits.drawn)
     calibrated = (own_logits / temperature).softmax(dim=-1).numpy()
     write_predictions(Path(str(arguments.output_dir)) / "predictions.parquet", test, files, labels, calibrated)
     data = describe_data(data_arguments, splits)
@@ -258,7 +258,7 @@ def write_predictions(
     """Write a table of the test images: what is known of each, and the probability of each class."""
     columns: dict[str, Any] = {"index": np.arange(len(test))}
     if files is not None:
-        columns["file"] = files[: len(test)]
+        columns["file"] = files
     columns["label"] = labels
     columns |= {f"probability_{name}": probabilities[:, index] for index, name in enumerate(LABEL_NAMES)}
     parameters = [name for name in test.features if name not in (*IMAGE_COLUMNS, "label")]

@@ -151,7 +151,10 @@ def main(model_class: type[PreTrainedModel] = LensMAEForSuperResolution) -> None
     if not trainer.is_world_process_zero():
         return
 
-    rows, shown = measure(trainer, test, image_processor, data_arguments)
+    originals = None
+    if data_arguments.save_outputs != "none":
+        originals = list_test_files(data_arguments, "super_resolution", splits.drawn)
+    rows, shown = measure(trainer, test, image_processor, data_arguments, originals)
     rows += upsampling_rows(
         pairs["image"][:],
         pairs["target"][:],
@@ -228,8 +231,9 @@ def measure(
     test: Dataset,
     image_processor: LensMAEImageProcessor,
     arguments: SuperResolutionArguments,
+    originals: list[str] | None,
 ) -> tuple[list[dict[str, Any]], list[torch.Tensor]]:
-    """Super-resolve the test images, and write them if asked for.
+    """Super-resolve the test images, and write them if asked for, named as their files if they have any.
 
     Returns:
         The network's rows, and the first batch of images, outputs and targets.
@@ -243,7 +247,6 @@ def measure(
 
     single, ensemble = (SuperResolutionMetric(arguments.data_range) for _ in range(2))
     shown: list[torch.Tensor] = []
-    originals = list_test_files(arguments, "super_resolution") if arguments.save_outputs != "none" else None
     num_done = 0
     for batch, outputs in predict(trainer, test, collator, "Super-resolving"):
         low, sharp, target = batch["pixel_values"], outputs.reconstruction, batch["labels"]

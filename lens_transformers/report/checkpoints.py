@@ -23,6 +23,7 @@ from ..pipelines import resize_images
 from ..visualization import plot_training_curves
 from .classification import evaluate_classifier
 from .evaluated import Evaluation, Images
+from .loading import draw_rows
 from .reconstruction import evaluate_autoencoder
 from .super_resolution import evaluate_super_resolution
 from .versions import versions
@@ -140,8 +141,13 @@ def _load_own(results: dict[str, Any]) -> Images:
         test, simulated = load_lensing_dataset(own["split"], split="all", task=task), None
         test = _as_trained(test, train, task)
     own["split"] = own.get("split") or "test"
-    own["num_test"] = min(own.get("num_test") or len(test), len(test))
-    return Images(test.select(range(own["num_test"])), train, True, simulated)
+    # Runs that did not record it drew as many as they tested on, by the usual seed.
+    count = own.get("max_test_samples", own.get("num_test"))
+    if count is not None and count < len(test):
+        test = test.select(draw_rows(len(test), count, own.get("split_seed", 0)))
+        simulated = simulated and simulated._replace(first_sample=None)
+    own["num_test"] = len(test)
+    return Images(test, train, True, simulated)
 
 
 def _as_trained(test: Dataset, train: Dataset | None, task: Task) -> Dataset:

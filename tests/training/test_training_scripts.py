@@ -139,6 +139,21 @@ def test_the_report_divides_a_set_as_training_did(launch, lenses, tmp_path):
     assert row["brier"] == pytest.approx(read_results(tmp_path)["rows"][0]["brier"], rel=1e-5)
 
 
+def test_drawn_test_images_keep_their_files_and_are_drawn_again_by_the_report(launch, lenses, tmp_path):
+    for name in ("no", "sphere", "vort"):
+        (tmp_path / "official" / name).mkdir(parents=True)
+        for index in range(6):
+            np.save(tmp_path / "official" / name / f"{index}.npy", np.random.default_rng(index).random((1, 64, 64)))
+    flags = ["--test_dataset", tmp_path / "official", "--max_test_samples", 7, "--split_seed", 3, "--baselines", False]
+    launch(run_classification, "--dataset", lenses, "--output_dir", tmp_path / "dm", *flags, *QUICK)
+    predictions = Dataset.from_parquet(str(tmp_path / "dm/predictions.parquet"))
+    assert len(set(predictions["file"])) == 7
+    classes = [("no", "sphere", "vort").index(Path(file).parent.name) for file in predictions["file"]]
+    assert classes == list(predictions["label"]) and len(set(classes)) == 3
+    row = evaluate_checkpoint(tmp_path / "dm", in_full=False).results["rows"][0]
+    assert row["brier"] == pytest.approx(read_results(tmp_path / "dm")["rows"][0]["brier"], rel=1e-5)
+
+
 def test_the_processors_constants_are_those_of_the_training_images(pretrained, lenses):
     processor = AutoImageProcessor.from_pretrained(pretrained)
     images = Dataset.from_parquet(str(lenses / "data/train-00000-of-00001.parquet")).with_format("numpy")["image"][:]
