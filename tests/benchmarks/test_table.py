@@ -5,11 +5,13 @@ import pytest
 from benchmarks.__main__ import QUICK
 from benchmarks.results import FOLDER
 from benchmarks.table import (
+    README,
     ROWS,
     evaluation_rows,
     judge_least,
     judge_most,
     memory_rows,
+    read,
     render,
     training_step_rows,
 )
@@ -79,3 +81,11 @@ def test_evaluation_is_judged_by_the_time_of_all_that_the_loops_compute():
         *2 * [["1.60 [1.60, 1.60]", "", "", ""]],
     ]
     assert parts[1][0] == "of it PSNR and SSIM (2 threads, the loop 1), values within 1e-08"
+
+
+def test_the_readme_says_of_the_classes_what_a_linear_model_finds():
+    table = read(FOLDER)["shortcuts"]["mean_of_five_folds"]
+    official, compensated, _, honest = (rows["PCA + logistic, arcsinh pixels"]["accuracy"] for rows in table.values())
+    readme = README.read_text(encoding="utf-8")
+    assert f"an accuracy of {official:.2f}, of the same" in readme
+    assert f"mass compensated with {compensated:.2f}, and of `lens_default` with {honest:.2f}" in readme
