@@ -98,7 +98,10 @@ def load_table(
         parameters,
     )
     if "label" in columns:
-        labels = _labels(dataset.with_format(None)[columns["label"]][:], dataset.features[columns["label"]])
+        feature = dataset.features[columns["label"]]
+        labels = [_label(label, feature) for label in dataset.with_format(None)[columns["label"]][:]]
+        if task == "classification" and all(label is None for label in labels):
+            raise ValueError(f"{named(source)}, split {split}: none of {len(labels)} rows has a label.")
         rows = RowSource(
             rows.recognised,
             [item._replace(label=label) for item, label in zip(rows.items, labels, strict=True)],
@@ -368,8 +371,17 @@ def _undecoded(dataset: Any) -> Any:
     return dataset.with_format("numpy")
 
 
-def _labels(labels: list, feature: Any) -> list:
-    return [feature.names[label] for label in labels] if isinstance(feature, ClassLabel) else list(labels)
+def _label(label: Any, feature: Any) -> object:
+    """A label as `class_of` takes it; what names no class of its column, such as the Hub's -1, it will refuse."""
+    if isinstance(label, np.generic):
+        label = label.item()
+    if isinstance(label, float) and "int" in feature.dtype:  # numpy has no whole numbers with gaps
+        label = None if math.isnan(label) else int(label)
+    if label is None or not isinstance(feature, ClassLabel):
+        return label
+    if 0 <= label < len(feature.names):
+        return feature.names[label]
+    return f"number {label} of {', '.join(feature.names)}"
 
 
 def _converted(stream: Any, columns: dict[str, str], check: _StreamCheck) -> IterableDataset:
@@ -386,7 +398,7 @@ def _converted(stream: Any, columns: dict[str, str], check: _StreamCheck) -> Ite
             try:
                 row = _row({name: values[position] for name, values in rows.items()}, columns)
                 if "label" in columns:
-                    (label,) = _labels([rows[columns["label"]][position]], label_feature)
+                    label = _label(rows[columns["label"]][position], label_feature)
                     row["label"] = LABEL_NAMES.index(class_of(label))
                 for column in columns.keys() - {"label"}:
                     if row[column].shape != first[column].shape:

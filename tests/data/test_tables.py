@@ -113,6 +113,39 @@ def test_other_schemas_are_turned_into_that_of_lenses(kind, streaming, tmp_path)
     assert rows[0]["image"].dtype == np.float32
 
 
+_UNLABELLED = {
+    "the Hub's -1": (ClassLabel(names=["axion", "cdm", "no_sub"]), [0, 1, -1], "'number -1 of axion, cdm, no_sub'"),
+    "beyond two classes": (ClassLabel(names=["axion", "cdm"]), [0, 1, 2], "'number 2 of axion, cdm'"),
+    "a missing class": (ClassLabel(names=["axion", "cdm", "no_sub"]), [0, 1, None], "None"),
+    "a missing name": (Value("string"), ["vort", "sphere", None], "None"),
+    "a missing number": (Value("int64"), [2, 1, None], "None"),
+    "a number too high": (Value("int64"), [2, 1, 3], "3"),
+}
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("kind", _UNLABELLED)
+def test_a_row_without_a_class_gets_none(kind, streaming, tmp_path):
+    feature, labels, message = _UNLABELLED[kind]
+    # datasets refuses to write some of these labels itself.
+    images = Dataset.from_dict({"img": _images(3)}, features=Features({"img": Array3D((1, 8, 8), "float32")}))
+    table = images.data.table.append_column("label", pyarrow.array(labels))
+    columns = Features({**images.features, "label": feature})
+    schema = columns.arrow_schema
+    pyarrow.parquet.write_table(table.cast(schema).replace_schema_metadata(schema.metadata), tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match=rf"row 2.*: label {message} is none of no_sub, cdm, axion"):
+        list(load_lensing_dataset(tmp_path, streaming=streaming))
+    kept = list(load_lensing_dataset(tmp_path, on_error="skip", streaming=streaming))
+    assert [int(row["label"]) for row in kept] == [2, 1]
+
+
+def test_a_table_in_which_no_row_has_a_label_is_refused(tmp_path):
+    Dataset.from_dict({"image": _images(3).tolist(), "label": [None, None, None]}).to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match="split train: none of 3 rows has a label"):
+        load_lensing_dataset(tmp_path)
+    assert "label" not in load_lensing_dataset(tmp_path, task="pretraining").column_names
+
+
 def test_lists_and_names_as_pandas_writes_them(tmp_path):
     images = _images(3)
     Dataset.from_dict(
