@@ -2,6 +2,8 @@
 
 import os
 from collections import Counter
+from decimal import Decimal
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +63,9 @@ def catalogue_source(catalogue: Path, split: str, *, need_labels: bool, layout: 
     position = _position_columns(columns, layout, catalogue)
     rows = _rows_of_split(columns.get("split"), split, len(columns[path_columns[0][1]]), catalogue)
 
-    used = {name for _, name, _ in path_columns} | {label_column, "split", *(position or ())}
-    parameters = {}
-    for name, values in columns.items():
-        if name not in used and name not in FITS_PARAMETERS:
-            parameters[name] = "string" if isinstance(values[0], str) else "float64"
+    used = {name for _, name, _ in path_columns} | {label_column, "split", *(position or ()), *FITS_PARAMETERS}
+    dtypes = {name: _dtype(values) for name, values in columns.items() if name not in used}
+    parameters = {name: dtype for name, dtype in dtypes.items() if dtype is not None}
     items = []
     for row in rows:
         files = [(role, str(columns[name][row])) for role, name, _ in path_columns if columns[name][row] is not None]
@@ -75,7 +75,7 @@ def catalogue_source(catalogue: Path, split: str, *, need_labels: bool, layout: 
             details.append(("position", ("sky" if position[0] == "ra" else "pixel", first, second)))
         for name, dtype in parameters.items():
             value = columns[name][row]
-            details.append((name, value if dtype == "string" or value is None else float(value)))
+            details.append((name, None if value is None else str(value) if dtype == "string" else float(value)))
         paths = tuple(os.path.join(catalogue.parent, path) for _, path in files) or (str(catalogue),)
         label = columns[label_column][row] if label_column else None
         items.append(Item(paths, label, details=tuple(details), name=f"{named(catalogue)}, row {row}"))
@@ -83,7 +83,11 @@ def catalogue_source(catalogue: Path, split: str, *, need_labels: bool, layout: 
     if any(suffix_of(item.paths[0]) in FITS_SUFFIXES for item in items):
         parameters |= FITS_PARAMETERS
     return RowSource(
-        f"{named(catalogue)}: catalogue of images, split {split}: {counts}.", items, FileReader(layout), parameters
+        f"{named(catalogue)}: catalogue of images, split {split}: {counts}.",
+        items,
+        FileReader(layout),
+        parameters,
+        {f"column {name}": 1 for name, dtype in dtypes.items() if dtype is None},
     )
 
 
@@ -139,6 +143,13 @@ def _position_columns(columns: dict[str, list], layout: FitsLayout, catalogue: P
                 raise ValueError(f"{named(catalogue)}: {pair[0]} and {pair[1]} must be numbers in every row.")
             return pair
     return None
+
+
+def _dtype(values: list) -> str | None:
+    """The dtype of a column of texts or numbers, `None` of one of anything else, such as dates or lists."""
+    if any(isinstance(value, str) for value in values):
+        return "string"
+    return "float64" if all(value is None or isinstance(value, Real | Decimal) for value in values) else None
 
 
 def _rows_of_split(splits: list | None, split: str, num_rows: int, catalogue: Path) -> list[int]:

@@ -28,7 +28,7 @@ from .schema import IMAGE_COLUMNS, LABEL_NAMES, ROWS_PER_CHUNK, arrow_array, cla
 __all__ = ["Item", "RowSource", "num_cores", "read_rows", "unwritable_cache"]
 
 # Part of every cache key: raised when the same files would become other rows.
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
 # Starting processes costs more than reading so few files.
 _MIN_ITEMS_PER_WORKER = 1000
 # Half a gigabyte for each worker; far below the 2**31 that Arrow counts to.
@@ -264,7 +264,7 @@ def _features(source: RowSource) -> tuple[Features, Item]:
             reason = reason or f"{item.where}: {_reason(error)}"
             continue
         shapes = {f"{name}_shape": row[name].shape for name in IMAGE_COLUMNS if name in row}
-        has_label = source.items[0].label is not None
+        has_label = any(item.label is not None for item in source.items)
         return lens_features(**shapes, label=has_label, parameters=source.parameters), item
     raise ValueError(f"{source.recognised} None of the images can be read, first {reason}")
 

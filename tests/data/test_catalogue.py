@@ -3,7 +3,7 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from lens_transformers.data import FitsLayout, load_lensing_dataset
+from lens_transformers.data import FitsLayout, LoadReport, load_lensing_dataset
 
 
 def _image(seed, shape=(8, 8)):
@@ -93,6 +93,38 @@ def test_label_three_names_its_row(tmp_path):
     table.write(tmp_path / "lenses.csv", format="ascii.csv")
     with pytest.raises(ValueError, match=r"lenses\.csv, row 1 \(.*1\.npy\): label 3 is none of no_sub, cdm, axion"):
         load_lensing_dataset(tmp_path / "lenses.csv", task="pretraining")
+
+
+def test_a_first_row_without_a_label_leaves_the_labels_to_the_others(tmp_path):
+    rows = _table(tmp_path).to_pandas().drop(columns="split")
+    rows.loc[len(rows)] = rows.loc[0]
+    rows.loc[0, "label"] = None
+    rows.to_csv(tmp_path / "lenses.csv", index=False)
+    with pytest.raises(
+        ValueError, match=r"lenses\.csv, row 0 \(.*0\.fits\): label None is none of no_sub, cdm, axion"
+    ):
+        load_lensing_dataset(tmp_path / "lenses.csv")
+    kept = load_lensing_dataset(tmp_path / "lenses.csv", on_error="skip")
+    assert kept["label"][:].tolist() == [1, 2, 0, 1, 2, 0]
+
+
+def test_a_first_cell_that_is_empty_does_not_make_texts_numbers(tmp_path):
+    table = _table(tmp_path)
+    table.replace_column("name", ["", "SDSS", "", "d", "e", "f"])
+    table.write(tmp_path / "lenses.csv", format="ascii.csv")
+    assert list(load_lensing_dataset(tmp_path / "lenses.csv")["name"][:]) == [None, "SDSS", None]
+
+
+def test_columns_of_neither_numbers_nor_texts_are_left_out_and_reported(tmp_path):
+    rows = _table(tmp_path).to_pandas()
+    rows["when"] = np.datetime64("2020-01-01", "ns")
+    rows["magnitudes"] = [[20.0, 21.0]] * 6
+    rows["is_lens"] = True
+    rows.to_parquet(tmp_path / "lenses.parquet")
+    report = LoadReport()
+    dataset = load_lensing_dataset(tmp_path / "lenses.parquet", report=report)
+    assert dataset["is_lens"][:].tolist() == [1, 1, 1] and not {"when", "magnitudes"} & set(dataset.column_names)
+    assert report.not_read == {"column when": 1, "column magnitudes": 1}
 
 
 def test_a_file_that_is_no_table_is_refused(tmp_path):
