@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 
-__all__ = ["as_image", "check_pair", "check_real", "fill_missing", "pixel_problems"]
+__all__ = ["as_image", "check_pair", "check_real", "check_shape", "fill_missing", "pixel_problems"]
 
 
 def as_image(array: np.ndarray) -> np.ndarray:
@@ -21,19 +21,23 @@ def as_image(array: np.ndarray) -> np.ndarray:
         ValueError: If the array is no such image.
     """
     check_real(array.dtype)
-    if array.ndim not in (2, 3):
+    check_shape(array.shape)
+    with np.errstate(over="ignore"):  # what overflows becomes infinite, which is looked for later
+        return np.ascontiguousarray(array, dtype=np.float32).reshape(-1, *array.shape[-2:])
+
+
+def check_shape(shape: Sequence[int]) -> None:
+    """Raises ValueError if arrays of this shape are no images."""
+    if len(shape) not in (2, 3):
         raise ValueError(
-            f"an image has shape (height, width) or (bands, height, width), got {array.shape}; "
+            f"an image has shape (height, width) or (bands, height, width), got {tuple(shape)}; "
             "a single row of pixels or a stack of images is not one."
         )
-    shape = array.shape if array.ndim == 3 else (1, *array.shape)
-    bands, height, width = shape
+    bands, height, width = shape if len(shape) == 3 else (1, *shape)
     if min(bands, height, width) == 0 or min(height, width) == 1 or bands > min(height, width):
         raise ValueError(
-            f"shape {array.shape} is no image of (height, width) or (bands, height, width); bands come first."
+            f"shape {tuple(shape)} is no image of (height, width) or (bands, height, width); bands come first."
         )
-    with np.errstate(over="ignore"):  # what overflows becomes infinite, which is looked for later
-        return np.ascontiguousarray(array, dtype=np.float32).reshape(shape)
 
 
 def check_real(dtype: np.dtype) -> None:

@@ -26,7 +26,7 @@ from datasets import (
 )
 
 from .folders import SPLIT_OF_NAME, split_in
-from .images import as_image, check_pair, fill_missing, pixel_problems
+from .images import as_image, check_pair, check_shape, fill_missing, pixel_problems
 from .pictures import read_picture
 from .reading import Item, RowSource, read_rows, unwritable_cache
 from .report import Finding, LoadReport, OnError, filled_in_words, named
@@ -136,8 +136,7 @@ def stream_table(
     report = LoadReport(f"{named(source)}: streamed rows, split {split}, {stream.num_shards} shards.", num_rows=None)
     check = _StreamCheck(named(source), on_error, nan_fill, report)
     if _is_in_schema(stream.features, columns):
-        if "target" in columns:
-            _check_targets(stream.features, named(source))
+        _check_shapes(stream.features, named(source))
         checked = stream.with_format("numpy").map(
             check, batched=True, batch_size=_ROWS_AT_ONCE, with_indices=True, features=stream.features
         )
@@ -244,8 +243,7 @@ def _is_in_schema(features: Features, columns: Mapping[str, str]) -> bool:
 
 
 def _checked(dataset: Dataset, report: LoadReport, name: str, on_error: OnError) -> tuple[Dataset, LoadReport]:
-    if "target" in dataset.features:
-        _check_targets(dataset.features, name)
+    _check_shapes(dataset.features, name)
     dataset = dataset.with_format("numpy")
     images = [column for column in ("image", "target", "label") if column in dataset.features]
     for start, batch in _batches(dataset.select_columns(images)):
@@ -265,9 +263,13 @@ def _checked(dataset: Dataset, report: LoadReport, name: str, on_error: OnError)
     return dataset, report
 
 
-def _check_targets(features: Features, name: str) -> None:
+def _check_shapes(features: Features, name: str) -> None:
+    shapes = [features[column].shape for column in ("image", "target") if column in features]
     try:
-        check_pair(features["image"].shape, features["target"].shape)
+        for shape in shapes:
+            check_shape(shape)
+        if len(shapes) == 2:
+            check_pair(*shapes)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
 

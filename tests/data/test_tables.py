@@ -79,6 +79,16 @@ def test_low_resolution_larger_than_high_is_refused(tmp_path):
             load_lensing_dataset(tmp_path, task="super_resolution", streaming=streaming)
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_table_of_images_whose_bands_come_last_is_refused(dtype, streaming, tmp_path):
+    features = Features({"image": Array3D((8, 8, 3), dtype), "label": lens_features((1, 8, 8))["label"]})
+    columns = {"image": _images(3, shape=(8, 8, 3)), "label": [0, 1, 2]}
+    Dataset.from_dict(columns, features=features).to_parquet(tmp_path / "train.parquet")
+    with pytest.raises(ValueError, match=rf"{tmp_path.name}.*: shape \(8, 8, 3\) is no image .*bands come first"):
+        load_lensing_dataset(tmp_path, streaming=streaming)
+
+
 @pytest.mark.parametrize("is_divided", [True, False])
 def test_what_save_to_disk_wrote_is_loaded(is_divided, tmp_path):
     dataset = dataset_from_chunks([{"image": _images(3), "label": np.arange(3)}], lens_features((1, 8, 8)))
