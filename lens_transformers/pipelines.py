@@ -329,8 +329,12 @@ def _read(source: str | Path, nan_fill: float | None) -> Iterator[np.ndarray]:
             yield row["image"]
 
 
-def read_image_file(path: Path) -> np.ndarray:
+def read_image_file(path: Path, layout: FitsLayout | None = None) -> np.ndarray:
     """Reads the image `(height, width)` or `(bands, height, width)` of a `.npy`, FITS or picture file.
+
+    Args:
+        path: The file.
+        layout: How a FITS file holds it.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -343,7 +347,7 @@ def read_image_file(path: Path) -> np.ndarray:
         if suffix == ".npy":
             return read_lens_npy(str(path))[0]
         if suffix in FITS_SUFFIXES:
-            return FitsReader(FitsLayout())(Item((str(path),)))["image"]
+            return FitsReader(layout or FitsLayout())(Item((str(path),)))["image"]
         if suffix in PICTURE_SUFFIXES:
             return read_picture(str(path))
     except ValueError as error:

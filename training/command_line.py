@@ -85,12 +85,13 @@ class DataArguments:
     )
 
     def __post_init__(self):
-        self.augmentation_settings = _from_json(self, "augmentation_settings")
-        self.fits_layout = _from_json(self, "fits_layout")
-        self.split_fractions = _from_json(self, "split_fractions")
+        self.augmentation_settings = from_json(self, "augmentation_settings")
+        self.fits_layout = from_json(self, "fits_layout")
+        self.split_fractions = from_json(self, "split_fractions")
 
 
-def _from_json(arguments: Any, name: str) -> Any:
+def from_json(arguments: Any, name: str) -> Any:
+    """What an argument says that is JSON on the command line and may be none; raises ValueError if it is no object."""
     text = getattr(arguments, name)
     if not isinstance(text, str):
         return text
@@ -136,7 +137,7 @@ class EncoderArguments(ModelArguments):
     )
 
     def __post_init__(self):
-        self.image_processor_overrides = _from_json(self, "image_processor_overrides") or {}
+        self.image_processor_overrides = from_json(self, "image_processor_overrides") or {}
         known = LensMAEImageProcessor.valid_kwargs.__annotations__
         if unknown := sorted(set(self.image_processor_overrides) - set(known)):
             raise ValueError(

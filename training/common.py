@@ -27,7 +27,6 @@ from transformers import AutoImageProcessor, PreTrainedModel, Trainer
 
 from lens_transformers import LensMAEConfig, LensMAEForPreTraining, LensMAEImageProcessor, LensMAEModel
 from lens_transformers.data import (
-    FitsLayout,
     LensAugmentation,
     LensDataCollator,
     files_of_rows,
@@ -40,7 +39,7 @@ from lens_transformers.data.splits import content_hashes, count_duplicates
 from lens_transformers.data.tasks import Task
 from lens_transformers.hub import write_model_card
 from lens_transformers.hub.files import write_text_atomically
-from lens_transformers.report.loading import draw_rows
+from lens_transformers.report.loading import READING, draw_rows, make_fits_layout
 
 
 logger = logging.getLogger(__name__)
@@ -146,24 +145,12 @@ def _load(
         task=task,
         on_error=arguments.on_error,
         nan_fill=arguments.nan_fill,
-        layout=_fits_layout(arguments.fits_layout),
+        layout=make_fits_layout(arguments.fits_layout),
         split_fractions=arguments.split_fractions,
         split_seed=arguments.split_seed,
         num_workers=arguments.num_workers,
         streaming=streaming,
     )
-
-
-def _fits_layout(settings: Any) -> FitsLayout | None:
-    if settings is None:
-        return None
-    layout: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()
-    }
-    try:
-        return FitsLayout(**layout)
-    except TypeError as error:
-        raise ValueError(f"--fits_layout: {error}.") from error
 
 
 def load_validation(arguments: DataArguments, task: Task, test: Dataset) -> Dataset | None:
@@ -211,7 +198,7 @@ def _list_files(arguments: DataArguments, split: str, task: Task, source: str) -
     divided = arguments.split_fractions is not None and split in arguments.split_fractions
     if divided or arguments.on_error == "skip":
         return None
-    return files_of_rows(source, split=split, task=task, layout=_fits_layout(arguments.fits_layout))
+    return files_of_rows(source, split=split, task=task, layout=make_fits_layout(arguments.fits_layout))
 
 
 def make_collators(
@@ -511,7 +498,7 @@ def describe_data(arguments: DataArguments, splits: Splits) -> dict[str, Any]:
     """What the results say of the data: where they are from, how many, how divided, and the seed that made them."""
     description: dict[str, Any] = {
         "source": _hub_name_or_path(arguments.dataset),
-        "split": "test" if arguments.test_dataset is None else arguments.test_dataset,
+        "split": "test",
         "num_train": len(splits.train) if isinstance(splits.train, Dataset) else None,
         "num_validation": 0 if splits.validation is None else len(splits.validation),
         "num_test": len(splits.test),
@@ -519,7 +506,10 @@ def describe_data(arguments: DataArguments, splits: Splits) -> dict[str, Any]:
         # Without it all of them are tested on, as are fewer than it.
         "max_test_samples": None if splits.drawn is None else len(splits.drawn),
         "split_seed": arguments.split_seed,
+        **{name: getattr(arguments, name) for name in READING},
     }
+    if arguments.test_dataset is not None:
+        description.update(test_source=_hub_name_or_path(arguments.test_dataset), split="all")
     if arguments.split_fractions is not None:
         description.update(split_fractions=arguments.split_fractions)
     simulation = Path(arguments.dataset) / "simulation.yaml"

@@ -24,9 +24,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from command_line import parse_arguments
+from command_line import from_json, parse_arguments
 from run_mae import check_blocks
-from run_sr import save_output
+from run_sr import check_coordinates, save_output
 from table_parts import WRITERS, TableParts
 from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
@@ -36,6 +36,7 @@ from lens_transformers.data import LensDataCollator, MaskedCollator
 from lens_transformers.data.folders import files_in
 from lens_transformers.evaluation.reconstruction import in_flux, masked_errors
 from lens_transformers.pipelines import FILE_SUFFIXES, LensClassification, LensSuperResolution, read_image_file
+from lens_transformers.report.loading import make_fits_layout
 
 
 logger = logging.getLogger(__name__)
@@ -77,8 +78,16 @@ class PredictionArguments:
             "need it. Super-resolved images have the files' own flux again."
         },
     )
+    fits_layout: dict | str | None = field(
+        default=None,
+        metadata={"help": 'How FITS files hold images, FitsLayout\'s arguments as JSON, such as \'{"hdu": "SCI"}\'.'},
+    )
     batch_size: int = field(default=32, metadata={"help": "Images that go through a network at once."})
     seed: int = field(default=0, metadata={"help": "Draws the masks of the anomaly score."})
+
+    def __post_init__(self):
+        self.fits_layout = from_json(self, "fits_layout")
+        self.layout = make_fits_layout(self.fits_layout)
 
 
 def main() -> None:
@@ -122,7 +131,7 @@ def run(arguments: PredictionArguments) -> None:
 
 def describe(arguments: PredictionArguments) -> str:
     """What decides what comes out, whatever the files are."""
-    names = ("checkpoints", "embedding", "output_dir", "save_outputs", "scale_to_peak", "seed")
+    names = ("checkpoints", "embedding", "output_dir", "save_outputs", "scale_to_peak", "fits_layout", "seed")
     return json.dumps({name: getattr(arguments, name) for name in names})
 
 
@@ -141,6 +150,8 @@ def load_appliers(arguments: PredictionArguments) -> list[Any]:
         raise ValueError(f"--output is a file .parquet or .csv for the table, not {arguments.output}.")
     if any(sharpens) and arguments.output_dir is None:
         raise ValueError("--output_dir is missing: give the folder for the super-resolved files.")
+    if any(sharpens):
+        check_coordinates(arguments.save_outputs, arguments.layout)
     if len({type(applier) for applier in appliers}) < len(appliers):
         raise ValueError("--checkpoints: give one of a kind; the columns of two would have the same names.")
     if arguments.embedding:
@@ -233,8 +244,9 @@ def predict(
         row = {"file": file, **found[file]}
         if sharpener is not None:
             folder, upscale = Path(str(arguments.output_dir)), sharpener.model.config.upscale
+            settings = (upscale, arguments.save_outputs, arguments.layout)
             try:
-                row[SHARP] = str(save_output(folder, row[SHARP], number, file, upscale, arguments.save_outputs))
+                row[SHARP] = str(save_output(folder, row[SHARP], number, file, *settings))
             except ValueError as error:
                 reject(file, error, arguments.on_error)
                 continue
@@ -250,7 +262,7 @@ def apply_to_files(
     peaks: dict[str, float] = {}
     for file in files:
         try:
-            image = read_image_file(Path(file))
+            image = read_image_file(Path(file), arguments.layout)
             peaks[file] = peak_of(image) if arguments.scale_to_peak else 1.0
         except (OSError, ValueError) as error:
             reject(file, error, arguments.on_error)

@@ -38,7 +38,7 @@ from transformers import AutoImageProcessor, PreTrainedModel
 from transformers.training_args import OptimizerNames
 
 from lens_transformers import LensMAEForSuperResolution, LensMAEImageProcessor
-from lens_transformers.data import LensDataCollator
+from lens_transformers.data import FitsLayout, LensDataCollator
 from lens_transformers.data.fits import FITS_SUFFIXES
 from lens_transformers.data.fits_writing import write_super_resolved_fits
 from lens_transformers.data.folders import suffix_of
@@ -51,6 +51,7 @@ from lens_transformers.evaluation import (
     upsampling_rows,
 )
 from lens_transformers.evaluation.super_resolution import unit_range
+from lens_transformers.report.loading import make_fits_layout
 from lens_transformers.visualization import plot_super_resolution, plot_training_curves
 
 
@@ -82,6 +83,10 @@ class SuperResolutionArguments(DataArguments):
             "choices": ["none", "npy", "fits"],
         },
     )
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_coordinates(self.save_outputs, make_fits_layout(self.fits_layout))
 
 
 @dataclass
@@ -247,6 +252,7 @@ def measure(
 
     single, ensemble = (SuperResolutionMetric(arguments.data_range) for _ in range(2))
     shown: list[torch.Tensor] = []
+    layout = make_fits_layout(arguments.fits_layout)
     num_done = 0
     for batch, outputs in predict(trainer, test, collator, "Super-resolving"):
         low, sharp, target = batch["pixel_values"], outputs.reconstruction, batch["labels"]
@@ -259,7 +265,7 @@ def measure(
             folder = Path(str(trainer.args.output_dir)) / "super_resolved"
             for number, image in enumerate(sharp.numpy(), start=num_done):
                 original = None if originals is None else originals[number]
-                save_output(folder, image, number, original, model.config.upscale, arguments.save_outputs)
+                save_output(folder, image, number, original, model.config.upscale, arguments.save_outputs, layout)
         num_done += len(sharp)
     name = type(model).__name__.partition("For")[0]
     rows = [{"name": name, "split": "test", **single.compute()}]
@@ -268,7 +274,15 @@ def measure(
     return rows, shown
 
 
-def save_output(folder: Path, image: np.ndarray, number: int, original: str | None, upscale: int, suffix: str) -> Path:
+def save_output(
+    folder: Path,
+    image: np.ndarray,
+    number: int,
+    original: str | None,
+    upscale: int,
+    suffix: str,
+    layout: FitsLayout | None = None,
+) -> Path:
     """Write a super-resolved image, numbered, and named as the file that it was made of; all of it or nothing.
 
     Args:
@@ -278,6 +292,7 @@ def save_output(folder: Path, image: np.ndarray, number: int, original: str | No
         original: Its file, if it has one; of a FITS file the coordinates are taken over.
         upscale: How many times it is as high and wide as it was.
         suffix: `"npy"` or `"fits"`.
+        layout: How a FITS file holds its image.
 
     Returns:
         The file.
@@ -293,7 +308,21 @@ def save_output(folder: Path, image: np.ndarray, number: int, original: str | No
             np.save(file, image)
         return path
     has_coordinates = original is not None and suffix_of(original) in FITS_SUFFIXES
-    return write_super_resolved_fits(folder / f"{name}.fits", image, upscale, original if has_coordinates else None)
+    with_coordinates = original if has_coordinates else None
+    return write_super_resolved_fits(folder / f"{name}.fits", image, upscale, with_coordinates, layout)
+
+
+def check_coordinates(save_outputs: str, layout: FitsLayout | None) -> None:
+    """Refuse files whose coordinates would be those of a whole image, of which a part was cut out.
+
+    Raises:
+        ValueError: If they would.
+    """
+    if save_outputs == "fits" and layout is not None and layout.cutout is not None:
+        raise ValueError(
+            "--save_outputs fits: cutouts do not have the coordinates of the files that they are cut out of; leave "
+            "out cutout of --fits_layout, or take --save_outputs npy."
+        )
 
 
 def find_upscale(pairs: Dataset) -> int:

@@ -10,10 +10,11 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
+from ..data.report import OnError
 from .explanation import explain_by_all
 from .pointing import plant_subhalos, pointing_rows
 
@@ -39,6 +40,7 @@ def _report(options: argparse.Namespace) -> int:
         options.dataset,
         split=options.split,
         data_range=options.data_range,
+        reading=_reading(options),
         title=options.title,
         words=_read_words(options.words) if options.words else None,
         brief=options.brief,
@@ -73,6 +75,19 @@ def _explain(options: argparse.Namespace) -> int:
     return 0
 
 
+def _reading(options: argparse.Namespace) -> dict[str, Any]:
+    """What was asked for of how to read images."""
+    reading = {"on_error": options.on_error, "nan_fill": options.nan_fill}
+    if options.fits_layout is not None:
+        try:
+            reading["fits_layout"] = json.loads(options.fits_layout)
+        except ValueError as error:
+            raise ValueError(f"--fits_layout {options.fits_layout} is not JSON: {error}.") from error
+        if not isinstance(reading["fits_layout"], dict):
+            raise ValueError(f"--fits_layout {options.fits_layout} must map names to values.")
+    return {name: value for name, value in reading.items() if value is not None}
+
+
 def _read_words(path: Path) -> dict[str, Any]:
     try:
         words = json.loads(path.read_text(encoding="utf-8"))
@@ -96,6 +111,11 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("--dataset", help="images, as load_lensing_dataset takes them (default: each run's own)")
     command.add_argument("--split", default="test", help="which of their splits (default: test)")
     command.add_argument("--data_range", type=float, help="range of brightness that PSNR and SSIM refer to")
+    command.add_argument(
+        "--on_error", choices=get_args(OnError), help="images that cannot be used: raise, or skip and report them"
+    )
+    command.add_argument("--nan_fill", type=float, help="flux that replaces NaN and infinite pixels")
+    command.add_argument("--fits_layout", help='how FITS files hold images, as JSON, such as \'{"hdu": "SCI"}\'')
     command.add_argument("--output", type=Path, required=True, help="HTML file to write")
     command.add_argument("--title", default="Lens report", help="title of the page")
     command.add_argument("--words", type=Path, help="JSON file with headline, highlights and next commands")

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from ..pipelines import resize_images
 from ..visualization import plot_training_curves
 from .classification import evaluate_classifier
 from .evaluated import Evaluation, Images
-from .loading import draw_rows
+from .loading import READING, draw_rows, reading_arguments
 from .reconstruction import evaluate_autoencoder
 from .super_resolution import evaluate_super_resolution
 from .versions import versions
@@ -52,6 +53,7 @@ def evaluate_checkpoint(
     split: str = "test",
     *,
     data_range: float | None = None,
+    reading: Mapping[str, Any] | None = None,
     in_full: bool = True,
 ) -> Evaluation:
     """Evaluates a checkpoint of any of the three kinds.
@@ -66,7 +68,9 @@ def evaluate_checkpoint(
             `results.json` names.
         split: Which of their splits.
         data_range: Brightness range of super-resolution targets that PSNR and SSIM refer to; by default the one that
-            the run states, or that of `SuperResolutionMetric`.
+            the run states of its own data, elsewhere that of `SuperResolutionMetric`.
+        reading: How to read them, `on_error`, `nan_fill` or `fits_layout`, as the training scripts take these; what
+            is not given is as the run had it for its own data, elsewhere as `load_lensing_dataset` has it.
         in_full: Whether to look at single images, parameters, embeddings and explanations as well as at the numbers.
 
     Raises:
@@ -76,7 +80,7 @@ def evaluate_checkpoint(
     """
     results = _results_of(checkpoint)
     task: Task = results["task"]
-    images = _load(checkpoint, results, source, split)
+    images = _load(checkpoint, results, source, split, reading or {})
     if data_range is not None:
         results["data"]["data_range"] = data_range
     simulation = None if images.simulated is None else images.simulated.config
@@ -98,49 +102,80 @@ def evaluate_checkpoint(
     return evaluation
 
 
-def group_of(checkpoint: str | Path, source: str | None = None) -> tuple[str | None, ...]:
+def group_of(
+    checkpoint: str | Path,
+    source: str | None = None,
+    split: str = "test",
+    *,
+    reading: Mapping[str, Any] | None = None,
+) -> tuple[str | None, ...]:
     """What checkpoints that stand in one table have in common: task, images, and the group that runs were given."""
     results = _results_of(checkpoint)
-    return results["task"], source or results["data"].get("source"), results.get("group")
+    data = _chosen(results["data"], source, split)[0] | (reading or {})
+    tested, chosen = _test_source(data), data.get("split", "test")
+    images: dict[str, Any] = {"source": _resolved(tested), "split": chosen}
+    images |= {name: data.get(name) for name in ("max_test_samples", "nan_fill", "fits_layout")}
+    # Of images that are neither divided nor drawn the seed says nothing.
+    if tested == data.get("source") and chosen in (data.get("split_fractions") or {}):
+        images["split_fractions"] = data["split_fractions"]
+    if images["max_test_samples"] or "split_fractions" in images:
+        images["split_seed"] = data.get("split_seed", 0)
+    return results["task"], json.dumps(images, sort_keys=True), results.get("group")
 
 
-def _load(checkpoint: str | Path, results: dict[str, Any], source: str | None, split: str) -> Images:
+def _test_source(data: Mapping[str, Any]) -> str | None:
+    """What the test images are from: `--test_dataset`, or the data set itself."""
+    return data.get("test_source") or data.get("source")
+
+
+def _chosen(own: dict[str, Any], source: str | None, split: str) -> tuple[dict[str, Any], bool]:
+    """What to evaluate on, as `data` of results says it, and whether it is what the run was tested on."""
+    if source is None or (_same(source, _test_source(own)) and split == own.get("split", "test")):
+        return own, True
+    data = {"source": source, "split": split, "num_train": own.get("num_train")}
+    # What the run says of its own data it says of no other.
+    names = (*READING, "data_range") if _same(source, _test_source(own)) else ()
+    if _same(source, own.get("source")):
+        names = (*READING, "data_range", "split_fractions", "split_seed")
+    return data | {name: own[name] for name in names if name in own}, False
+
+
+def _load(
+    checkpoint: str | Path, results: dict[str, Any], source: str | None, split: str, reading: Mapping[str, Any]
+) -> Images:
     """Loads the images, and says in `results` which they are."""
     task, own = results["task"], results["data"]
     results["trained_on"] = dataset_name(results) if own.get("source") else None
+    if source is None and split != "test":
+        raise ValueError(f"--split {split} is a split of --dataset: name that as well.")
     if source is None and not own.get("source"):
         raise ValueError(f"{checkpoint} does not say on what it was tested: name the data with --dataset.")
-    if source is None or (_same(source, own.get("source")) and split == own.get("split")):
-        return _load_own(results)
-    simulated = find_simulation(source, split)
-    test = load_lensing_dataset(source, split=split, task=task)
+    chosen, is_own = _chosen(own, source, split)
+    data = results["data"] = chosen | dict(reading)
+    if is_own:
+        return _load_own(task, data)
     results["rows"] = []
-    results["data"] = {"source": source, "split": split, "num_train": own.get("num_train"), "num_test": len(test)}
+    simulated = find_simulation(data["source"], split)
+    test = load_lensing_dataset(data["source"], split=split, task=task, **reading_arguments(data))
+    data["num_test"] = len(test)
     if simulated is not None:
-        results["data"]["preset"] = simulated.config.name
+        data["preset"] = simulated.config.name
     if split not in ("all", "train"):
-        return Images(test, _training_split(source, task), False, simulated)
+        return Images(test, _training_split(data, task), False, simulated)
     # Nothing is fitted to the images that it is measured on: what is fitted sees what the network was trained on.
-    train = _training_split(own["source"], task, **_division(own)) if own.get("source") else None
+    train = _training_split(own, task) if own.get("source") else None
     return Images(_as_trained(test, train, task), train, False, simulated)
 
 
-def _division(data: dict[str, Any]) -> dict[str, Any]:
-    return {name: data[name] for name in ("split_fractions", "split_seed") if name in data}
-
-
-def _load_own(results: dict[str, Any]) -> Images:
+def _load_own(task: Task, own: dict[str, Any]) -> Images:
     """The images that the run was tested on, as it was tested on them."""
-    task, own = results["task"], results["data"]
-    division = _division(own)
-    train = _training_split(own["source"], task, **division)
-    if own.get("split") in (None, "test"):
-        test = load_lensing_dataset(own["source"], split="test", task=task, **division)
-        simulated = find_simulation(own["source"], "test")
-    else:
-        test, simulated = load_lensing_dataset(own["split"], split="all", task=task), None
+    train = _training_split(own, task)
+    own.setdefault("split", "test")
+    source: Any = _test_source(own)
+    test = load_lensing_dataset(source, split=own["split"], task=task, **reading_arguments(own))
+    simulated = find_simulation(source, own["split"])
+    if own.get("test_source"):
         test = _as_trained(test, train, task)
-    own["split"] = own.get("split") or "test"
     # Runs that did not record it drew as many as they tested on, by the usual seed.
     count = own.get("max_test_samples", own.get("num_test"))
     if count is not None and count < len(test):
@@ -183,12 +218,17 @@ def _task_of(checkpoint: str | Path, config: Any) -> Task:
 
 
 def _same(source: str, recorded: str | None) -> bool:
-    return recorded is not None and (source == recorded or Path(source).resolve() == Path(recorded).resolve())
+    return recorded is not None and _resolved(source) == _resolved(recorded)
 
 
-def _training_split(source: str, task: Task, **division: Any) -> Dataset | None:
+def _resolved(source: str | None) -> str | None:
+    """A folder or file by its whole path; any other name as it is."""
+    return str(Path(source).resolve()) if source is not None and Path(source).exists() else source
+
+
+def _training_split(data: Mapping[str, Any], task: Task) -> Dataset | None:
     try:
-        return load_lensing_dataset(source, split="train", task=task, **division)
+        return load_lensing_dataset(data["source"], split="train", task=task, **reading_arguments(data))
     except ValueError as error:
-        logger.warning("%s gives no images to fit baselines to: %s", source, error)
+        logger.warning("%s gives no images to fit baselines to: %s", data["source"], error)
         return None

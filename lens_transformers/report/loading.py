@@ -1,6 +1,43 @@
-"""How a run draws its test images: its results record it, so that a report evaluates the same ones."""
+"""How a run reads its images and draws some to test on: results record it, so that a report has the same ones."""
+
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+
+from ..data import FitsLayout
+
+
+# Under `data` in the results, as the scripts' arguments of these names.
+READING = ("on_error", "nan_fill", "fits_layout")
+
+
+def reading_arguments(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of `load_lensing_dataset` that read and divide images as the `data` of results say.
+
+    Raises:
+        ValueError: If `fits_layout` is none.
+    """
+    names = ("on_error", "nan_fill", "split_fractions", "split_seed")
+    arguments = {name: data[name] for name in names if data.get(name) is not None}
+    return {**arguments, "layout": make_fits_layout(data.get("fits_layout"))}
+
+
+def make_fits_layout(settings: Mapping[str, Any] | None) -> FitsLayout | None:
+    """The layout with these settings, which are from JSON.
+
+    Raises:
+        ValueError: If a setting is unknown or impossible.
+    """
+    if settings is None:
+        return None
+    layout: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()
+    }
+    try:
+        return FitsLayout(**layout)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"--fits_layout: {error}") from error
 
 
 def draw_rows(num_rows: int, count: int, seed: int) -> np.ndarray:

@@ -171,7 +171,8 @@ def _describe(evaluation: Evaluation) -> dict[str, Any]:
     if results["trained_on"]:
         sentence += f"Trained on {format_fact('num_train', data.get('num_train'))} images of {results['trained_on']}. "
     sentence += (
-        f"Evaluated on {format_fact('num_test', data['num_test'])} images of {dataset_name(results)} "
+        f"Evaluated on {format_fact('num_test', data['num_test'])} images of "
+        f"{format_fact('source', data.get('test_source') or dataset_name(results))} "
         f"({format_fact('split', data['split'])} split)."
     )
     if data.get("data_range"):

@@ -26,6 +26,7 @@ def write_report(
     *,
     split: str = "test",
     data_range: float | None = None,
+    reading: Mapping[str, Any] | None = None,
     title: str = "Lens report",
     words: Mapping[str, Any] | None = None,
     brief: bool = False,
@@ -43,6 +44,7 @@ def write_report(
         source: Images to evaluate all of them on; by default each on those that it was tested on.
         split: Which split of `source`.
         data_range: As of `evaluate_checkpoint`.
+        reading: As of `evaluate_checkpoint`.
         title: Title of the page.
         words: Any of `headline` (a string), `highlights` (objects with `label`, `value`, and optionally `detail` and
             `passed`: true, false or null) and `next` (commands to type next).
@@ -65,9 +67,11 @@ def write_report(
         if str(checkpoint).endswith(TABLE_SUFFIXES):
             groups.setdefault(("predictions",), []).append(evaluate_predictions(checkpoint))
         else:
-            group = groups.setdefault(group_of(checkpoint, source), [])
+            group = groups.setdefault(group_of(checkpoint, source, split, reading=reading), [])
             in_full = not (brief and group)
-            group.append(evaluate_checkpoint(checkpoint, source, split, data_range=data_range, in_full=in_full))
+            group.append(
+                evaluate_checkpoint(checkpoint, source, split, data_range=data_range, reading=reading, in_full=in_full)
+            )
     evaluations = [evaluation for group in groups.values() for evaluation in group]
     comparisons = [comparison for group in groups.values() for comparison in compare_group(group)]
     page = write_text_atomically(output, render_page(list(groups.values()), comparisons, title, words))

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from lens_transformers.report import (
     super_resolution,
     write_report,
 )
+from lens_transformers.report.checkpoints import group_of
 from lens_transformers.report.classification import describe_answers
 from lens_transformers.report.evaluated import Evaluation
 from lens_transformers.report.writing import save_figures
@@ -221,11 +223,86 @@ def test_images_of_another_source_that_a_run_was_tested_on_keep_their_baselines(
     source = sources["super_resolution"]
     run = make_checkpoint(tmp_path / "run", "super_resolution", source, [baseline])
     results = json.loads((run / "results.json").read_text())
-    results["data"]["split"] = source  # as of --test_dataset
+    results["data"] |= {"split": "all", "test_source": source, "num_test": 156}  # as of --test_dataset
     (run / "results.json").write_text(json.dumps(results))
     evaluation = evaluate_checkpoint(run, in_full=False)
     assert [row["split"] for row in evaluation.results["rows"]] == ["test", "test"]
     assert "worse than the best baseline: Bicubic, 50.00 dB" in verdict(evaluation.results)
+
+
+def test_images_are_read_as_the_run_read_them_or_as_asked_for(sources, tmp_path, capsys):
+    broken = tmp_path / "broken"
+    (broken / "data").mkdir(parents=True)
+    for split in ("train", "test"):
+        images = load_lensing_dataset(sources["pretraining"], split=split, task="pretraining")
+        images = images.map(
+            lambda row, index: {"image": np.where((index == 5) & (np.arange(24) == 3), np.nan, row["image"])},
+            with_indices=True,
+            features=images.features,
+        )
+        images.to_parquet(broken / "data" / f"{split}-00000-of-00001.parquet")
+    data = {"source": str(broken), "split": "test", "on_error": "skip", "nan_fill": None, "fits_layout": None}
+    run = make_checkpoint(tmp_path / "run", "pretraining", str(broken))
+    results = json.loads((run / "results.json").read_text())
+    (run / "results.json").write_text(json.dumps(results | {"data": data}))
+    assert len(evaluate_checkpoint(run, in_full=False).scores) == 35
+    filled = evaluate_checkpoint(run, reading={"on_error": "raise", "nan_fill": 0.0}, in_full=False)
+    assert len(filled.scores) == 36 and filled.results["data"]["nan_fill"] == 0
+    other = str(make_checkpoint(tmp_path / "other", "pretraining"))
+    flags = ["--dataset", str(broken), "--output", str(tmp_path / "report.html")]
+    assert main(["report", other, *flags, "--on_error", "raise"]) == 1
+    assert "row 5" in capsys.readouterr().err
+    assert main(["report", other, *flags, "--fits_layout", "SCI"]) == 1
+    assert "--fits_layout SCI is not JSON" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="--fits_layout: .*hdus"):
+        evaluate_checkpoint(other, str(broken), reading={"fits_layout": {"hdus": 1}})
+
+
+def test_the_range_of_brightness_is_that_of_the_run_on_every_split_of_its_own_data(sources, tmp_path):
+    source = sources["super_resolution"]
+    run = make_checkpoint(tmp_path / "run", "super_resolution", source)
+    results = json.loads((run / "results.json").read_text())
+    results["data"]["data_range"] = 2.0
+    (run / "results.json").write_text(json.dumps(results))
+    assert evaluate_checkpoint(run, source, "train", in_full=False).results["data"]["data_range"] == 2
+    shutil.copytree(source, tmp_path / "copy")
+    assert evaluate_checkpoint(run, str(tmp_path / "copy"), in_full=False).results["data"]["data_range"] == 1
+
+
+def test_a_table_is_of_checkpoints_on_the_same_images(sources, tmp_path, monkeypatch):
+    source = sources["classification"]
+
+    def group(name, *arguments, **data):
+        run = tmp_path / name
+        if not run.exists():
+            make_checkpoint(run, "classification", source)
+            results = json.loads((run / "results.json").read_text())
+            (run / "results.json").write_text(json.dumps(results | {"data": results["data"] | data}))
+        return group_of(run, *arguments)
+
+    plain = group("plain")
+    division = {"split_fractions": {"train": 0.5, "test": 0.5}}
+    others = [
+        group("elsewhere", test_source=str(tmp_path), split="all"),
+        group("divided", **division, split_seed=0),
+        group("divided otherwise", **division, split_seed=1),
+        group("drawn", max_test_samples=8, split_seed=0),
+        group("filled", nan_fill=0.0),
+    ]
+    assert len({plain, *others}) == 6
+    assert group("seeded", split_seed=1) == plain
+    assert group("only trained", split_fractions={"train": 0.9, "validation": 0.1}) == plain
+    monkeypatch.chdir(Path(source).parent)
+    assert group("plain", Path(source).name) == plain == group("elsewhere", Path(source).name)
+    assert group("plain", source, "train") != plain
+    # Asked for its own test images a run is evaluated on those that it left out.
+    assert group("divided", source) != group("plain", source)
+
+
+def test_a_split_is_one_of_a_data_set_that_is_named(sources, tmp_path, capsys):
+    run = make_checkpoint(tmp_path / "run", "classification", sources["classification"])
+    assert main(["report", str(run), "--split", "train", "--output", str(tmp_path / "report.html")]) == 1
+    assert "--split train is a split of --dataset: name that as well." in capsys.readouterr().err
 
 
 def test_any_image_classifier_is_evaluated_if_its_classes_are_ours(sources, tmp_path):

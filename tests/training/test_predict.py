@@ -137,6 +137,22 @@ BAD = {
 }
 
 
+def test_the_image_and_the_coordinates_may_be_in_any_hdu(run_script, checkpoints, night, tmp_path):
+    (tmp_path / "deep").mkdir()
+    for path in night.iterdir():
+        with fits.open(path) as hdus:
+            science = fits.ImageHDU(hdus[0].data, hdus[0].header, name="SCI")
+            fits.HDUList([fits.PrimaryHDU(1 + hdus[0].data), science]).writeto(tmp_path / "deep" / path.name)
+    names = [checkpoints / "classify", checkpoints / "sr"]
+    for folder, layout in ((night, []), (tmp_path / "deep", ["--fits_layout", '{"hdu": "SCI"}'])):
+        flags = ["--files", folder, "--output", f"{folder}.csv", "--output_dir", f"{folder}_sharp"]
+        run_script(predict, "--checkpoints", *names, *flags, *layout)
+    tables = [pd.read_csv(f"{folder}.csv").filter(like="probability") for folder in (night, tmp_path / "deep")]
+    pd.testing.assert_frame_equal(*tables)
+    headers = [fits.getheader(tmp_path / folder / "000001_1.fits") for folder in ("night_sharp", "deep_sharp")]
+    assert headers[0]["CDELT1"] == headers[1]["CDELT1"] == -5e-6
+
+
 @pytest.mark.parametrize("name", BAD)
 def test_a_file_that_cannot_be_used_is_named_and_skipped_only_if_asked(
     run_script, checkpoints, night, tmp_path, caplog, name

@@ -15,6 +15,7 @@ from transformers import AutoModelForImageToImage
 from lens_transformers import LensMAEConfig, LensMAEForSuperResolution
 from lens_transformers.evaluation import LeastSquaresDownsampler
 from lens_transformers.evaluation.symmetries import turn
+from lens_transformers.report import evaluate_checkpoint
 
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "training"))  # as Python does for a script that is launched
@@ -150,6 +151,41 @@ def test_an_output_is_written_as_an_array_named_as_what_it_was_made_of(tmp_path)
         assert run_sr.save_output(tmp_path, image, 1, original, 2, "npy") == tmp_path / name
         assert np.array_equal(np.load(tmp_path / name), image)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def write_fits_pairs(folder, num_pairs=4):
+    """Pairs whose images are in an HDU of their own, behind one of random numbers and other coordinates."""
+    for split in ("train", "test"):
+        for resolution, images in zip(("LR", "HR"), make_pairs(num_pairs, 2, seed=len(split)), strict=True):
+            (folder / split / resolution).mkdir(parents=True)
+            for index, image in enumerate(images):
+                wcs = WCS(naxis=2)
+                wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+                wcs.wcs.crval, wcs.wcs.cdelt = [150 + index, 2], [-1e-5, 1e-5]
+                science = fits.ImageHDU(image[0], wcs.to_header(), name="SCI")
+                other = np.random.default_rng(index).random(image[0].shape)
+                hdus = fits.HDUList([fits.PrimaryHDU(other, WCS(naxis=2).to_header()), science])
+                hdus.writeto(folder / split / resolution / f"lens_{index}.fits")
+    return folder
+
+
+def test_images_coordinates_names_and_the_report_are_of_the_hdu_and_files_that_were_tested_on(launch, tmp_path):
+    flags = ["--fits_layout", '{"hdu": "SCI"}', "--save_outputs", "fits", "--max_test_samples", 2]
+    run = launch(write_fits_pairs(tmp_path / "pairs"), *flags)
+    written = sorted((run / "super_resolved").iterdir())
+    originals = sorted(path.name for path in (tmp_path / "pairs/test/LR").iterdir())
+    names = [path.name.partition("_")[2] for path in written]
+    assert len(names) == 2 and names != originals[:2]  # the seed draws others
+    for path, name in zip(written, names, strict=True):
+        old = fits.getheader(tmp_path / "pairs/test/LR" / name, "SCI")
+        assert fits.getheader(path)["CRVAL1"] == old["CRVAL1"] > 100
+    own = evaluate_checkpoint(run, in_full=False).results["rows"][0]
+    assert own["psnr"] == pytest.approx(read_rows(run)[0]["psnr"], rel=1e-5)
+
+
+def test_cutouts_are_not_given_the_coordinates_of_whole_files():
+    with pytest.raises(ValueError, match="cutouts do not have the coordinates .* take --save_outputs npy"):
+        run_sr.SuperResolutionArguments("pairs", save_outputs="fits", fits_layout='{"cutout": 8}')
 
 
 def test_fits_outputs_have_the_coordinates_of_their_originals(launch, tmp_path):
