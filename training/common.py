@@ -154,10 +154,16 @@ def _load(
 
 
 def load_validation(arguments: DataArguments, task: Task, test: Dataset) -> Dataset | None:
-    """Load the dataset's own validation images, but for those that are tested on; `None` if there are none."""
+    """Load the dataset's own validation images, but for those that are tested on; `None` if there are none.
+
+    Raises:
+        ValueError: If there are some that cannot be used.
+    """
     try:
         validation = _load(arguments, "validation", task)
     except ValueError as error:
+        if "has no 'validation' split" not in str(error):  # as all that load_lensing_dataset reads have it
+            raise
         logger.info("Without validation images: %s", error)
         return None
     # Official sets have no test split: their validation images are what people test on.

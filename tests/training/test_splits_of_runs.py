@@ -1,8 +1,11 @@
 """What a run trains on, chooses by and tests on: never the same images."""
 
+import itertools
 import json
+import shutil
 
 import common
+import numpy as np
 import pytest
 import run_classification
 import run_mae
@@ -53,6 +56,54 @@ def test_validation_images_of_the_dataset_come_first_and_without_choosing_none_a
         write_rings(tmp_path, split, 6, seed=seed)
     splits = common.load_splits(DataArguments(str(tmp_path)), "classification", choosing=True)
     assert len(splits.train) == len(splits.validation) == 6
+
+
+def write_official(folder, split):
+    for name in ("no", "sphere", "vort"):
+        (folder / split / name).mkdir(parents=True)
+        for index in range(2):
+            image = np.random.default_rng(len(list(folder.glob("*/*/*")))).random((32, 32))
+            np.save(folder / split / name / f"{index}.npy", image)
+
+
+def write_catalogue(folder, splits):
+    rows = ["path,label,split"]
+    for index, (split, label) in enumerate(itertools.product(splits, ("no_sub", "cdm", "axion"))):
+        np.save(folder / f"{index}.npy", np.random.default_rng(index).random((32, 32)))
+        rows.append(f"{index}.npy,{label},{split}")
+    (folder / "lenses.csv").write_text("\n".join(rows))
+    return folder / "lenses.csv"
+
+
+def test_a_set_of_any_kind_may_have_no_validation_images(tmp_path):
+    for split in ("train", "test"):
+        write_official(tmp_path / "official", split)
+    (tmp_path / "catalogue").mkdir()
+    catalogue = write_catalogue(tmp_path / "catalogue", ("train", "test"))
+    for source in (tmp_path / "official", catalogue):
+        assert common.load_splits(DataArguments(str(source)), "classification").validation is None
+
+
+@pytest.mark.parametrize("is_broken", ["by a pixel", "by a class that is missing"])
+def test_validation_images_that_cannot_be_used_stop_the_run(tmp_path, is_broken):
+    for split in ("train", "val", "test"):
+        write_official(tmp_path, split)
+    if is_broken == "by a pixel":
+        np.save(tmp_path / "val/no/1.npy", np.full((32, 32), np.nan))
+    else:
+        shutil.rmtree(tmp_path / "val/vort")
+    with pytest.raises(ValueError, match="1.npy|no images of class axion"):
+        common.load_splits(DataArguments(str(tmp_path)), "classification")
+
+
+def test_a_test_set_that_is_named_as_a_split_is_no_split(monkeypatch, tmp_path):
+    for folder in ("lenses", "test"):
+        write_rings(tmp_path / folder, "train", 6, seed=len(folder))
+    write_rings(tmp_path / "lenses", "test", 6, seed=2)
+    monkeypatch.chdir(tmp_path)
+    arguments = DataArguments("lenses", test_dataset="test")
+    data = common.describe_data(arguments, common.load_splits(arguments, "classification"))
+    assert data["test_source"] == str(tmp_path / "test") and data["split"] == "all"
 
 
 def test_of_a_stream_no_images_are_held_out(rings, run_script, tmp_path):
