@@ -36,7 +36,8 @@ def containers_source(source: Path, split: str, *, task: str) -> RowSource:
     """Recognises one HDF5 or `.npz` file, or a folder of them.
 
     Arrays are found by name: images under `image`, `images`, `x`, `data` or `lr`, targets under `target` or `hr`,
-    labels under `label`, `labels` or `y`; or the images of one class under its name. A split stands in the name
+    labels under `label`, `labels` or `y`; or the images of one class under its name. Where there are no labels, the
+    name of the file or of its folder tells the class. A split stands in the name
     of the array (`x_train`, `test/images`), of the file (`train.npz`) or of its folder. Other arrays of one number an
     image become columns. Images are `(images, height, width)`, `(images, bands, height, width)` or
     `(images, height, width, bands)`.
@@ -124,8 +125,7 @@ def _container_files(source: Path) -> list[tuple[str, str | None]]:
 def _groups(path: str, file_split: str | None) -> list[_Group]:
     """Sorts the arrays of a file by what their names say."""
     groups: dict[tuple, _Group] = {}
-    others: dict[str | None, list[tuple[str, str]]] = {}
-    label_keys: dict[str | None, str] = {}
+    others: dict[str | None, dict[str, str]] = {}
     try:
         keys = _keys(path)
     except OSError as error:
@@ -136,15 +136,14 @@ def _groups(path: str, file_split: str | None) -> list[_Group]:
         words = [word for word in re.split(r"[/_\-. ]+", key.lower()) if word]
         split = split_in(key) or file_split
         name = "_".join(word for word in words if word not in SPLIT_OF_NAME)
-        column = _COLUMN_OF_KEY.get(name)
         if name in CLASS_OF_SPELLING:
-            groups[split, name] = _Group(path, split, class_of(name), {"image": key}, [], {}, [])
-        elif column == "label":
-            label_keys[split] = key
-        elif column:
-            groups.setdefault((split, ""), _Group(path, split, _class_in(path), {}, [], {}, [])).keys[column] = key
+            group = groups.setdefault((split, name), _Group(path, split, class_of(name), {}, [], {}, []))
+            _claim(group.keys, "image", key, path)
+        elif column := _COLUMN_OF_KEY.get(name):
+            group = groups.setdefault((split, ""), _Group(path, split, _class_in(path), {}, [], {}, []))
+            _claim(group.keys, column, key, path)
         else:
-            others.setdefault(split, []).append((name, key))
+            _claim(others.setdefault(split, {}), name, key, path)
     complete = [group for group in groups.values() if "image" in group.keys]
     if not complete:
         raise ValueError(
@@ -152,11 +151,22 @@ def _groups(path: str, file_split: str | None) -> list[_Group]:
             f"got {', '.join(keys) or 'no arrays'}."
         )
     for group in complete:
-        _add_columns(group, label_keys.get(group.split), others.get(group.split, []))
+        _add_columns(group, others.get(group.split, {}))
     return complete
 
 
-def _add_columns(group: _Group, label_key: str | None, others: list[tuple[str, str]]) -> None:
+def _claim(keys: dict[str, str], column: str, key: str, path: str) -> None:
+    if column in keys:
+        raise ValueError(
+            f"{named(path)}: its arrays {keys[column]!r} and {key!r} are both taken for {column!r}; rename one of "
+            "them or leave it out."
+        )
+    keys[column] = key
+
+
+def _add_columns(group: _Group, others: dict[str, str]) -> None:
+    # What the file says of each image goes before what its name says of all.
+    label_key = group.keys.pop("label", None)
     try:
         arrays = {column: _array(group.path, key) for column, key in group.keys.items()}
         lengths = {column: len(array) for column, array in arrays.items()}
@@ -164,12 +174,12 @@ def _add_columns(group: _Group, label_key: str | None, others: list[tuple[str, s
             check_real(array.dtype)
             if len(array.shape) not in (3, 4):
                 raise ValueError(f"an array of images has 3 or 4 axes, got shape {array.shape}.")
-        if label_key and not group.label:
+        if label_key:
             group.labels = list(_array(group.path, label_key)[()])
             lengths["label"] = len(group.labels)
         if len(set(lengths.values())) > 1:
             raise ValueError(f"its arrays differ in length: {lengths}.")
-        for name, key in others:
+        for name, key in others.items():
             values = _array(group.path, key)
             if values.shape == (lengths["image"],) and values.dtype.kind in "iuf":
                 group.parameters[name] = np.asarray(values[()], dtype=np.float64)

@@ -34,8 +34,9 @@ SPLIT_OF_NAME = {
     "testing": "test",
 }
 
-# The longest spelling first, so that "no_sub_3" is not cut to "no"; a letter after it makes another word.
-_CLASS_PREFIX = re.compile(rf"({'|'.join(sorted(CLASS_OF_SPELLING, key=len, reverse=True))})(?![a-z])")
+# A letter after a spelling makes another word, and any word after "no" another meaning: "no_noise_cdm_1".
+_LONG_SPELLINGS = "|".join(spelling for spelling in CLASS_OF_SPELLING if spelling != "no")
+_CLASS_PREFIX = re.compile(rf"(?:{_LONG_SPELLINGS})(?![a-z])|no(?=[_\-. (]*(?:\d|$))")
 
 _NUM_NAMED = 3
 
@@ -88,7 +89,7 @@ def class_files(folder: Path, suffixes: Sequence[str], need_labels: bool) -> lis
         Paths, each with its class of `LABEL_NAMES` or `None`.
 
     Raises:
-        ValueError: If there are none, or a file names no class that should.
+        ValueError: If there are none, a file names no class that should, or some lie beside folders of classes.
     """
     class_folders = [path for path in folders_in(folder) if path.name.lower() in CLASS_OF_SPELLING]
     files: list[tuple[str, str | None]]
@@ -96,6 +97,14 @@ def class_files(folder: Path, suffixes: Sequence[str], need_labels: bool) -> lis
         files = [
             (path, CLASS_OF_SPELLING[sub.name.lower()]) for sub in class_folders for path in files_in(sub, suffixes)
         ]
+        others = [path for path in folders_in(folder) if path not in class_folders]
+        beside = [path for part in (folder, *others) for path in files_in(part, suffixes)]
+        if beside:
+            first = ", ".join(named(os.path.relpath(path, folder)) for path in beside[:_NUM_NAMED])
+            raise ValueError(
+                f"{named(folder)}: {len(beside)} images lie beside the folders of classes, first {first}; move them "
+                "into one of these (no_sub, cdm, axion or no, sphere, vort), or away."
+            )
     else:
         files = [(path, _class_of_name(path)) for path in files_in(folder, suffixes)]
     if not files:
@@ -134,12 +143,17 @@ def _class_or_other(label: object) -> str:
 
 
 def files_in(folder: Path, suffixes: Sequence[str] | None = None) -> list[str]:
-    """Lists the files directly in a folder, sorted by name; a link that leads nowhere is one that cannot be read."""
+    """Lists the files directly in a folder, sorted by name, without hidden ones.
+
+    macOS leaves `._0.npy` beside `0.npy`, which is no image. A link that leads nowhere is a file that cannot be read.
+    """
     with os.scandir(folder) as entries:
         return sorted(
             entry.path
             for entry in entries
-            if (suffixes is None or suffix_of(entry.name) in suffixes) and not _is_folder(entry)
+            if not entry.name.startswith(".")
+            and (suffixes is None or suffix_of(entry.name) in suffixes)
+            and not _is_folder(entry)
         )
 
 
@@ -167,4 +181,4 @@ def _is_folder(entry: os.DirEntry) -> bool:
 
 def _class_of_name(path: str) -> str | None:
     match = _CLASS_PREFIX.match(os.path.splitext(os.path.basename(path))[0].lower())
-    return CLASS_OF_SPELLING[match[1]] if match else None
+    return CLASS_OF_SPELLING[match[0]] if match else None

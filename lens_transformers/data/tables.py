@@ -146,7 +146,7 @@ def stream_table(
 
 def _parquet_files(folder: Path) -> list[Path]:
     for pattern in ("data/*.parquet", "*.parquet", "*/*.parquet"):
-        if files := sorted(folder.glob(pattern)):
+        if files := sorted(path for path in folder.glob(pattern) if not path.name.startswith(".")):
             return files
     return []
 

@@ -65,6 +65,27 @@ def test_a_folder_holds_a_file_a_split_or_a_class(suffix, tmp_path):
         assert row["image"][0] in _images(int(row["label"]), (2, 8, 9)).astype(np.float32)
 
 
+@pytest.mark.parametrize("name", ["cdm/set.npz", "axion/all.npz", "cdm_3.npz"])
+def test_labels_in_a_file_go_before_its_name(name, tmp_path):
+    _save(tmp_path / name, {"images": _images(0), "labels": np.arange(6) % 3})
+    assert load_lensing_dataset(tmp_path / name)["label"][:].tolist() == [0, 1, 2, 0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("data", "images"), "its arrays 'data' and 'images' are both taken for 'image'"),
+        (("labels", "y"), "its arrays 'labels' and 'y' are both taken for 'label'"),
+        (("train/cdm", "train_cdm"), "its arrays 'train/cdm' and 'train_cdm' are both taken for 'image'"),
+        (("z-lens", "z_lens"), "its arrays 'z-lens' and 'z_lens' are both taken for 'z_lens'"),
+    ],
+)
+def test_two_arrays_for_one_column_are_refused(names, message, tmp_path):
+    _save(tmp_path / "set.h5", {name: _images(0) for name in names})
+    with pytest.raises(ValueError, match=rf"set\.h5: {message}"):
+        load_lensing_dataset(tmp_path / "set.h5", task="pretraining")
+
+
 @pytest.mark.parametrize("suffix", [".npz", ".h5"])
 def test_pairs_for_super_resolution(suffix, tmp_path):
     _save(tmp_path / f"set{suffix}", {"lr": _images(0), "hr": _images(1, (6, 16, 18))})

@@ -117,6 +117,29 @@ def test_a_file_that_names_no_class_is_not_dropped_silently(tmp_path):
         load_lensing_dataset(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["no_noise_cdm_1", "no-lens 2", "nothing"])
+def test_a_name_that_begins_with_no_is_not_that_of_the_class(name, tmp_path):
+    _save_classes(tmp_path, ("no", "sphere", "vort"), pattern="{name}_{i}.npy")
+    _save(tmp_path / f"{name}.npy", _image(0))
+    with pytest.raises(ValueError, match=rf"1 of 7 files name no class .* first {name}\.npy"):
+        load_lensing_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("task", ["classification", "pretraining"])
+@pytest.mark.parametrize("name", ["axions/0.npy", "axion_0.npy"])
+def test_images_beside_folders_of_classes_are_not_dropped_silently(name, task, tmp_path):
+    _save_classes(tmp_path)
+    _save(tmp_path / name, _image(0))
+    with pytest.raises(ValueError, match=rf"1 images lie beside the folders of classes, first {name}; move them"):
+        load_lensing_dataset(tmp_path, task=task)
+
+
+def test_what_macos_leaves_beside_images_is_no_image(tmp_path):
+    _save_classes(tmp_path)
+    (tmp_path / "cdm/._0.npy").write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X")
+    assert len(load_lensing_dataset(tmp_path)) == 6
+
+
 def test_images_of_another_size_are_named(tmp_path):
     _save_classes(tmp_path)
     _save(tmp_path / "cdm/odd.npy", _image(0, (9, 9)))

@@ -202,6 +202,12 @@ def test_any_word_of_a_file_name_tells_its_split(name, tmp_path):
         np.testing.assert_array_equal(load_lensing_dataset(tmp_path, split)["image"][:], _images(3, seed=index))
 
 
+def test_what_macos_leaves_beside_a_table_is_no_table(tmp_path):
+    _parquet(tmp_path, _images(3))
+    (tmp_path / "data/._train-00000-of-00001.parquet").write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X")
+    assert len(load_lensing_dataset(tmp_path)) == 3
+
+
 @pytest.mark.parametrize(("name", "neighbour"), [("set[1]", "set1"), ("st*r", "star")])
 def test_a_folder_is_no_pattern_that_finds_its_neighbour(name, neighbour, tmp_path):
     for index, folder in enumerate((name, neighbour)):
