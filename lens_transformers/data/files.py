@@ -24,10 +24,10 @@ class FileReader:
     def __call__(self, item: Item) -> dict[str, Any]:
         """Gives the columns that the file has."""
         suffix = suffix_of(item.paths[0])
+        if suffix not in IMAGE_SUFFIXES:
+            raise ValueError(f"files of images end in {', '.join(IMAGE_SUFFIXES)}.")
         if suffix in FITS_SUFFIXES:
             return FitsReader(self.layout)(item)
-        if suffix in PICTURE_SUFFIXES:
-            return PictureReader()(item)
-        if suffix == ".npy":
-            return NpyReader()(item)
-        raise ValueError(f"files of images end in {', '.join(IMAGE_SUFFIXES)}.")
+        if len(item.paths) > 1 or self.layout.cutout is not None:
+            raise ValueError(f"only FITS files have cutouts, noise maps, PSFs and a file for each band, not {suffix}.")
+        return PictureReader()(item) if suffix in PICTURE_SUFFIXES else NpyReader()(item)

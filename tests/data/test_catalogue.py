@@ -70,6 +70,23 @@ def test_one_column_a_band(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("header", "layout"),
+    [
+        ("path,noise_map", FitsLayout()),
+        ("path_g,path_r", FitsLayout(bands=("g", "r"))),
+        ("path,other", FitsLayout(cutout=4)),
+    ],
+)
+def test_what_only_fits_files_have_is_refused_of_others(header, layout, tmp_path):
+    for index in range(2):
+        np.save(tmp_path / f"{index}.npy", _image(index))
+    (tmp_path / "lenses.csv").write_text(f"{header}\n0.npy,1.npy\n")
+    message = r"lenses\.csv, row 0 \(.*0\.npy\): only FITS files have cutouts, .* not \.npy"
+    with pytest.raises(ValueError, match=message):
+        load_lensing_dataset(tmp_path / "lenses.csv", task="pretraining", layout=layout)
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda table: table.remove_column("label"), "has no column label; it has path, split, z_lens, name"),
