@@ -154,7 +154,8 @@ class LensTrainingArguments(TrainingArguments):
         default=None, metadata={"help": "Folder for the checkpoint, results and figures. Required."}
     )
     overwrite_output_dir: bool = field(
-        default=False, metadata={"help": "Start anew in the folder of an earlier run, whose checkpoints are removed."}
+        default=False,
+        metadata={"help": "Start anew in the folder of an earlier run, which is removed just before training."},
     )
     resume_from_checkpoint: str | None = field(
         default=None,

@@ -100,11 +100,16 @@ class RunTrainer(LensTrainer):
 
         Whatever held the weights in shards, the main process has all of them in `model` afterwards.
         """
+        if self.args.overwrite_output_dir and self.args.resume_from_checkpoint is None:
+            if self.is_world_process_zero():
+                _remove_run(Path(str(self.args.output_dir)))
+            self.accelerator.wait_for_everyone()
         with self._stop.listening():
             output = super().train(*args, **kwargs)
+        if self._stop.stopped:
+            sys.exit(f"Stopped after step {self.state.global_step}. {self._describe_last_checkpoint()}")
         if self._stop.received:
-            checkpoint = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
-            sys.exit(f"Stopped after step {self.state.global_step}. {_how_to_resume(checkpoint)}")
+            logger.warning("All steps were done: the run is saved and measured.")
         best_is_loaded = self.args.load_best_model_at_end and self.state.best_model_checkpoint is not None
         if self.averaged is not None and not best_is_loaded:
             self.model.load_state_dict(self.averaged.module.state_dict())
@@ -339,7 +344,7 @@ class StopOnSignal(TrainerCallback):
 
     def __init__(self, accelerator):
         self.accelerator = accelerator
-        self.received = False
+        self.received = self.stopped = False
         self._received_at = 0.0
 
     @contextmanager
@@ -370,11 +375,13 @@ class StopOnSignal(TrainerCallback):
             if self.accelerator.check_trigger() and not self.received:
                 self._receive()
         if self.received and state.global_step < state.max_steps:
-            control.should_save = control.should_training_stop = True
+            self.stopped = control.should_save = control.should_training_stop = True
+            # What the run goes on from is kept whether or not it is the best.
+            args.save_total_limit = None
 
     def on_epoch_end(self, args, state, control, **kwargs):
         """Measures nothing that an unbroken run would not."""
-        if self.received:
+        if self.stopped:
             control.should_save = control.should_evaluate = control.should_log = False
 
 
@@ -426,18 +433,23 @@ def prepare_output_folder(arguments: LensTrainingArguments) -> None:
         raise ValueError(f"--resume_from_checkpoint {resume}: no checkpoint of a run, which has a {STATE}.")
     if resume is not None:
         return
-    others = [
-        *folder.glob("checkpoint-*"),
-        *(path for path in (folder / "results.json", folder / STATE) if path.exists()),
-    ]
+    others = _existing(folder, "checkpoint-*", "results.json", STATE)
     if others and not arguments.overwrite_output_dir:
         raise ValueError(
             f"--output_dir {folder} holds another run ({others[0].name}). Give another folder, or go on with that run "
             "by --resume_from_checkpoint True, or replace it by --overwrite_output_dir True."
         )
-    if arguments.process_index == 0:
-        for path in others:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _remove_run(folder: Path) -> None:
+    """Remove of a run what another one would not write over."""
+    outputs = ("figures", "super_resolved", "predictions.parquet")
+    for path in _existing(folder, "checkpoint-*", "results.json", STATE, *outputs):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _existing(folder: Path, *patterns: str) -> list[Path]:
+    return [path for pattern in patterns for path in sorted(folder.glob(pattern))]
 
 
 def _check_number_of_images(train, arguments: LensTrainingArguments) -> None:

@@ -217,8 +217,16 @@ def test_a_folder_that_holds_another_run_is_refused_until_it_may_be_replaced(rin
     run_script(run_mae, *flags, "--save_strategy", "steps", "--save_steps", 1)
     with pytest.raises(ValueError, match="holds another run"):
         run_script(run_mae, *flags)
+    stale = [tmp_path / "out" / name for name in ("figures/roc.png", "super_resolved/0.npy", "predictions.parquet")]
+    for path in stale:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    before = sorted((tmp_path / "out").rglob("*"))
+    with pytest.raises(ValueError, match="no_such_thing"):
+        run_script(run_mae, *flags, "--overwrite_output_dir", True, "--config_overrides", "no_such_thing=1")
+    assert sorted((tmp_path / "out").rglob("*")) == before
     run_script(run_mae, *flags, "--overwrite_output_dir", True)
-    assert not list((tmp_path / "out").glob("checkpoint-*"))
+    assert not list((tmp_path / "out").glob("checkpoint-*")) and not any(path.exists() for path in stale)
 
 
 def test_what_cannot_be_trained_on_is_refused_in_words(rings, run_script, tmp_path):

@@ -136,6 +136,39 @@ def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(rings, run_script, mon
     assert_same_weights(tmp_path / "unbroken", tmp_path / "stopped")
 
 
+def interrupted_in(step):
+    def on_step_begin(self, args, state, control, **kwargs):
+        if state.global_step == step - 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    return on_step_begin
+
+
+def test_ctrl_c_in_the_last_step_changes_nothing(rings, run_script, monkeypatch, tmp_path, caplog):
+    flags = ["--dataset", rings, *QUICK, "--max_steps", 4, "--eval_strategy", "epoch", "--output_dir"]
+    run_script(run_mae, *flags, tmp_path / "unbroken")
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.MetricsFile, "on_step_begin", interrupted_in(4))
+        run_script(run_mae, *flags, tmp_path / "interrupted")
+    assert "All steps were done" in caplog.text
+    assert_same_weights(tmp_path / "unbroken", tmp_path / "interrupted")
+    names = [
+        [set(json.loads(line)) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        for name in ("unbroken", "interrupted")
+    ]
+    assert names[0] == names[1] and (tmp_path / "interrupted/results.json").is_file()
+
+
+def test_the_checkpoint_to_go_on_from_is_kept_beside_the_best(rings, run_script, monkeypatch, tmp_path):
+    flags = ["--dataset", rings, *QUICK, "--max_steps", 4, "--load_best_model_at_end", True, "--save_total_limit", 1]
+    for name in ("eval", "save"):
+        flags += [f"--{name}_strategy", "steps", f"--{name}_steps", 2]
+    monkeypatch.setattr(loop.MetricsFile, "on_step_begin", interrupted_in(3))
+    with pytest.raises(SystemExit, match="--resume_from_checkpoint .*checkpoint-3"):
+        run_script(run_mae, *flags, "--output_dir", tmp_path)
+    assert {path.name for path in tmp_path.glob("checkpoint-*")} == {"checkpoint-2", "checkpoint-3"}
+
+
 def test_ctrl_c_a_second_time_stops_at_once(monkeypatch):
     monkeypatch.setattr(loop.StopOnSignal, "SECONDS_OF_ONE_SIGNAL", 0.0)
     with loop.StopOnSignal(accelerator=None).listening(), pytest.raises(KeyboardInterrupt):
