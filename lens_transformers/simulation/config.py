@@ -5,6 +5,7 @@ counted from the x axis towards the y axis; positions and lengths on the sky are
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -396,7 +397,8 @@ class LensSimulationConfig:
     ) -> "LensSimulationConfig":
         """The same scenes through an instrument of `INSTRUMENTS`, with its noise, in its electrons per second.
 
-        The number of pixels stays; every component of the source that has no magnitude gets `source_magnitude`.
+        The number of pixels stays, or grows to what the field of view takes of finer pixels. Every component of the
+        source that has no magnitude gets `source_magnitude`.
 
         Raises:
             ValueError: If there is no such instrument, or a component of the lens light has no magnitude.
@@ -414,11 +416,19 @@ class LensSimulationConfig:
             self,
             source=with_magnitude(self.source),
             source_components=tuple(map(with_magnitude, self.source_components)),
-            instrument=dataclasses.replace(optics, num_pixels=self.instrument.num_pixels),
+            instrument=dataclasses.replace(optics, num_pixels=self._num_pixels_of(optics.pixel_scale_arcsec)),
             noise=None,
             detector=detector,
             scaling="none",
         )
+
+    def _num_pixels_of(self, pixel_scale_arcsec: float) -> int:
+        """How many pixels of that width show all that the images show now: lenses may stand near their edge."""
+        num_pixels = self.instrument.num_pixels
+        field = num_pixels * self.instrument.pixel_scale_arcsec
+        needed = math.ceil(round(field / pixel_scale_arcsec, 6))  # the same width is the same number
+        step = 2 if self.super_resolution is None else self.super_resolution.upscale
+        return num_pixels if needed <= num_pixels else needed + -needed % step
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as nested dictionaries of plain values."""

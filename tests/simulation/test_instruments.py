@@ -9,7 +9,6 @@ def test_a_lens_is_seen_through_an_instrument_with_its_noise(name):
     config = get_preset("lens_default").observed_by(name)
     assert LensSimulationConfig.from_yaml(config.to_yaml()) == config
     lenses = simulate(config, 6)
-    assert lenses.image.shape == (6, 1, 64, 64)
     instrument, detector = get_instrument(name)
     time = detector.exposure_time_s * detector.num_exposures
     electrons = lenses.noise_free * time
@@ -19,6 +18,20 @@ def test_a_lens_is_seen_through_an_instrument_with_its_noise(name):
     assert chi2 == pytest.approx(1.0, abs=0.05)
     # Magnitudes of 21.5 to 23.5 are seen, magnified, above the noise.
     assert (lenses.noise_free.amax(dim=(1, 2, 3)) * time > 3 * variance.amin(dim=(1, 2, 3)).sqrt()).all()
+
+
+@pytest.mark.parametrize("name", INSTRUMENTS)
+@pytest.mark.parametrize("preset", ["lens_default", "deeplense_model_2"])
+def test_an_instrument_of_finer_pixels_shows_the_whole_field(preset, name):
+    before, after = get_preset(preset).instrument, get_preset(preset).observed_by(name).instrument
+    assert after.num_pixels * after.pixel_scale_arcsec >= before.num_pixels * before.pixel_scale_arcsec
+    assert after.pixel_scale_arcsec < before.pixel_scale_arcsec or after.num_pixels == before.num_pixels
+    assert after.num_pixels % 2 == 0
+
+
+def test_a_larger_image_of_a_pair_can_still_be_shrunk():
+    pairs = get_preset("sr_deeplense").with_overrides({"super_resolution.upscale": 3})
+    assert pairs.observed_by("jwst_nircam_f200w").instrument.num_pixels == 243
 
 
 def test_the_numbers_of_the_official_instrument_are_pinned():
