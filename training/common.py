@@ -39,6 +39,7 @@ from lens_transformers.data.splits import content_hashes, count_duplicates
 from lens_transformers.data.tasks import Task
 from lens_transformers.hub import write_model_card
 from lens_transformers.hub.files import write_text_atomically
+from lens_transformers.hub.results import is_preset
 from lens_transformers.report.loading import READING, draw_rows, make_fits_layout
 
 
@@ -422,7 +423,6 @@ def save_run(
     model: PreTrainedModel = trainer.model  # type: ignore[assignment]
     collator: LensDataCollator = trainer.data_collator  # type: ignore[assignment]
     folder = Path(str(arguments.output_dir))
-    batch_size = arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size
     image_processor.save_pretrained(folder)
     trainer.save_state()
     trainer.save_metrics("all", train_metrics, combined=False)
@@ -442,11 +442,11 @@ def save_run(
         "data": data,
         "training": {
             "max_steps": steps,
-            "images_seen": steps * batch_size,
+            "images_seen": count_images_seen(trainer),
             "train_runtime_s": train_metrics["train_runtime"],
             "seed": arguments.seed,
             "learning_rate": arguments.learning_rate,
-            "batch_size": batch_size,
+            "batch_size": arguments.images_per_step,
             "weight_decay": arguments.weight_decay,
             "augmentation": _describe_augmentation(collator.augmentation),
             "precision": "bfloat16" if arguments.bf16 else "float32",
@@ -460,6 +460,21 @@ def save_run(
     write_model_card(folder)
     if arguments.push_to_hub:
         trainer.push_to_hub()
+
+
+def count_images_seen(trainer: Trainer) -> int:
+    """How many images the steps have seen: the last batch of an epoch may be a partial one."""
+    arguments: LensTrainingArguments = trainer.args  # type: ignore[assignment]
+    steps = trainer.state.global_step
+    train: Any = trainer.train_dataset
+    if not hasattr(train, "__len__"):
+        return steps * arguments.images_per_step
+    num_batches = len(trainer.callback_handler.train_dataloader)
+    epochs, rest = divmod(steps, -(-num_batches // arguments.gradient_accumulation_steps))
+    of_epoch = len(train)
+    if arguments.dataloader_drop_last:
+        of_epoch = num_batches * arguments.train_batch_size * arguments.world_size
+    return epochs * of_epoch + min(rest * arguments.images_per_step, of_epoch)
 
 
 def _describe_augmentation(augmentation: LensAugmentation) -> str:
@@ -521,7 +536,7 @@ def describe_data(arguments: DataArguments, splits: Splits) -> dict[str, Any]:
     simulation = Path(arguments.dataset) / "simulation.yaml"
     if simulation.is_file():
         record = yaml.safe_load(simulation.read_text(encoding="utf-8"))
-        description.update(preset=record["preset"], seed=record["seed"])
+        description.update(preset=record["preset"], preset_is_changed=not is_preset(record), seed=record["seed"])
     return description
 
 

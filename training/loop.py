@@ -22,7 +22,7 @@ from command_line import LensTrainingArguments
 from layer_decay import group_by_rate, learning_rate_scales
 from torch.optim.swa_utils import AveragedModel
 from transformers import EarlyStoppingCallback, EvalPrediction, TrainerCallback
-from transformers.trainer_callback import TrainerState
+from transformers.trainer_callback import ExportableState, TrainerState
 
 from lens_transformers.hub.files import write_text_atomically
 from lens_transformers.hub.trainer import LensTrainer
@@ -80,6 +80,8 @@ class RunTrainer(LensTrainer):
             self.add_callback(Averaging(self.averaged))
         self._stop = StopOnSignal(self.accelerator)
         self._micro_step = 0
+        self._duration = Duration()
+        self.add_callback(self._duration)
         self.add_callback(MetricsFile())
         self.add_callback(self._stop)
         if self.args.early_stopping_patience is not None:
@@ -108,6 +110,7 @@ class RunTrainer(LensTrainer):
             output = super().train(*args, **kwargs)
         if self._stop.stopped:
             sys.exit(f"Stopped after step {self.state.global_step}. {self._describe_last_checkpoint()}")
+        output.metrics["train_runtime"] += self._duration.before
         if self._stop.received:
             logger.warning("All steps were done: the run is saved and measured.")
         best_is_loaded = self.args.load_best_model_at_end and self.state.best_model_checkpoint is not None
@@ -317,6 +320,30 @@ class Averaging(TrainerCallback):
     def on_step_end(self, args, state, control, model, **kwargs):
         """Adds the weights of this step."""
         self.averaged.update_parameters(model)
+
+
+class Duration(TrainerCallback, ExportableState):
+    """Counts the seconds of a run in its checkpoints, so that one that goes on knows of those before.
+
+    Attributes:
+        before: Seconds of training up to the checkpoint that this session goes on from.
+    """
+
+    def __init__(self):
+        self.before = 0.0
+        self._start = time.monotonic()
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"args": {}, "attributes": {"before": self.before + time.monotonic() - self._start}}
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        """Takes over the seconds of the checkpoint."""
+        # Checkpoints of an earlier version have no such entry, which Trainer fills when it saves one.
+        stored = state.stateful_callbacks.setdefault(type(self).__name__, {})
+        if args.resume_from_checkpoint is not None:
+            self.before = stored.get("attributes", {}).get("before", 0.0)
+        self._start = time.monotonic()
 
 
 class MetricsFile(TrainerCallback):

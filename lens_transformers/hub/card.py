@@ -127,7 +127,7 @@ def _card_data(results: dict[str, Any], model_name: str) -> ModelCardData:
             EvalResult(
                 task_type=PIPELINE_TAGS[results["task"]],
                 dataset_type=dataset_name(results),
-                dataset_name=f"{preset} (simulated)" if preset else dataset_name(results),
+                dataset_name=f"{dataset_name(results)} (simulated)" if preset else dataset_name(results),
                 dataset_split=own.get("split"),
                 dataset_args={"num_images": results["data"].get("num_test"), "seed": results["data"].get("seed")},
                 metric_type=metric,
@@ -156,6 +156,7 @@ def _render(folder: Path, results: dict[str, Any], checkpoint: str, model_name: 
     templates.filters["cell"] = cell
     templates.filters["fact"] = lambda section, key: cell(format_fact(key, section.get(key)))
     config = _read_config(folder)
+    data = results["data"]
     image_size = config.get("image_size", 64)
     height, width = image_size if isinstance(image_size, list) else (image_size, image_size)
     base_model = results["model"].get("base_model")
@@ -165,10 +166,13 @@ def _render(folder: Path, results: dict[str, Any], checkpoint: str, model_name: 
         pipeline=PIPELINE_TAGS[results["task"]],
         model=results["model"],
         base_model=_hub_name(base_model) or (Path(base_model).name if base_model else None),
-        data=results["data"],
+        data=data,
         dataset=dataset_name(results),
         duplicates=describe_duplicates(results),
-        preset=str(results["data"].get("preset") or ""),
+        is_simulated=bool(data.get("preset")),
+        # What is known of a preset is not of one with another instrument, or with overrides.
+        preset="" if data.get("preset_is_changed") else str(data.get("preset") or ""),
+        data_range=data.get("data_range") or 1.0,
         training=results["training"],
         recipe=[
             (fact_label(key), format_fact(key, value))

@@ -13,6 +13,7 @@ from huggingface_hub import DatasetCard, DatasetCardData
 from ..data.schema import LABEL_NAMES
 from .files import write_text_atomically
 from .generated import GeneratedCard, environment, generated_part, merge_card, render_card
+from .results import is_preset
 
 
 # What says where the images are from, and must be in it.
@@ -105,6 +106,7 @@ def _generated(folder: Path, repo_id: str | None) -> GeneratedCard:
             ],
             columns=[(f"`{column}`", _in_words(column, feature)) for column, feature in features.items()],
             simulation=description if is_simulated else None,
+            is_preset=is_simulated and is_preset(description),
             provenance=description.get("provenance"),
         )
     )

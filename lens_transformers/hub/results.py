@@ -2,11 +2,14 @@
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
+import yaml
+
+from ..simulation import PRESETS, get_preset
 from .files import read_json
 
 
@@ -183,8 +186,14 @@ def dataset_name(results: dict[str, Any]) -> str:
     """What a run was trained and measured on: its preset, else the name of its source."""
     data = results["data"]
     if data.get("preset"):
-        return str(data["preset"])
+        return f"{data['preset']}, changed" if data.get("preset_is_changed") else str(data["preset"])
     return Path(str(data["source"])).name if data.get("source") else "a data set it does not name"
+
+
+def is_preset(simulation: Mapping[str, Any]) -> bool:
+    """Whether what `simulation.yaml` records is its preset as it stands, without another instrument or overrides."""
+    preset = simulation["preset"]
+    return preset in PRESETS and simulation.get("config") == yaml.safe_load(get_preset(preset).to_yaml())
 
 
 def describe_duplicates(results: dict[str, Any]) -> str:

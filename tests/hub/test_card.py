@@ -207,6 +207,27 @@ def test_images_that_are_simulated_by_their_name_are_known_by_preset_and_seed(tm
     assert {result.dataset_type for result in ModelCard.load(card).data.eval_results} == {"deeplense_model_2"}
 
 
+def test_what_is_known_of_a_preset_is_not_said_of_one_that_was_changed(tmp_path):
+    data = {"source": "lenses", "preset": "deeplense_model_2", "seed": 7, "preset_is_changed": False}
+    cards = {}
+    for is_changed in (False, True):
+        run = make_run(tmp_path / str(is_changed), data=data | {"preset_is_changed": is_changed})
+        cards[is_changed] = write_model_card(run).read_text()
+    assert all(words in cards[False] for words in ("has a shortcut", "peak of about 1"))
+    assert not any(words in cards[True] for words in ("has a shortcut", "peak of about 1"))
+    assert "| source | deeplense_model_2, changed (simulated) |" in cards[True]
+
+
+def test_the_range_of_brightness_is_that_of_the_numbers(tmp_path):
+    data = {"source": "simulate:sr_deeplense", "data_range": 2.0}
+    card = write_model_card(make_run(tmp_path / "two", "super_resolution", data=data)).read_text()
+    assert "with `data_range=2`," in card and "42.4 dB" not in card
+    card = write_model_card(
+        make_run(tmp_path / "one", "super_resolution", data=data | {"data_range": 1.0})
+    ).read_text()
+    assert "with `data_range=1`," in card and "42.4 dB" in card
+
+
 def test_the_same_network_over_the_symmetries_is_no_rival_of_itself(tmp_path):
     ensemble = {"name": "LensMAE, mean over the eight symmetries", "split": "test", "psnr": 43.0}
     own, bicubic = ROWS["super_resolution"]

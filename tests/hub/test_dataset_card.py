@@ -7,22 +7,23 @@ from huggingface_hub import DatasetCard
 
 from lens_transformers.data import lens_features
 from lens_transformers.hub import write_dataset_card
-from lens_transformers.simulation import PRESETS
+from lens_transformers.simulation import PRESETS, get_preset
 
 
-def make_dataset(folder, preset="deeplense_model_2", target_shape=None):
+def make_dataset(folder, preset="deeplense_model_2", target_shape=None, instrument=None):
     (folder / "data").mkdir(parents=True)
     features = lens_features((1, 8, 8), target_shape=target_shape, label=target_shape is None)
     row = {"image": [[[0.0] * 8] * 8]}
     row |= {"target": [[[0.0] * 16] * 16]} if target_shape else {"label": 1}
     Dataset.from_list([row] * 3, features=features).to_parquet(folder / "data/train-00000-of-00001.parquet")
     Dataset.from_list([row] * 1200, features=features).to_parquet(folder / "data/test-00000-of-00001.parquet")
+    config = get_preset(preset)
     description = {
         "preset": preset,
         "seed": 7,
         "splits": {"train": {"first_sample": 0, "num_images": 3}, "test": {"first_sample": 3, "num_images": 1200}},
         "versions": {"torch": "2.13.0"},
-        "config": {},
+        "config": (config if instrument is None else config.observed_by(instrument)).to_dict(),
     }
     (folder / "simulation.yaml").write_text(yaml.safe_dump(description, sort_keys=False))
     return folder
@@ -54,6 +55,13 @@ def test_the_card_of_a_simulation_is_the_same_whatever_its_folder_is_called(tmp_
 def test_every_preset_has_its_limit(preset, tmp_path):
     limits = write_dataset_card(make_dataset(tmp_path, preset)).read_text().partition("## Limits")[2]
     assert limits.count("\n- ") == 2
+
+
+def test_what_is_known_of_a_preset_is_not_said_of_it_through_another_instrument(tmp_path):
+    card = write_dataset_card(make_dataset(tmp_path, "lens_default", instrument="euclid_vis")).read_text()
+    assert "Preset `lens_default` of `lens_transformers`, changed, seed 7" in card
+    limits = card.partition("## Limits")[2]
+    assert limits.count("\n- ") == 1 and "a configuration that is not its preset's alone" in limits
 
 
 @pytest.mark.parametrize("target_shape", [None, (1, 16, 16)])

@@ -81,6 +81,23 @@ def test_a_stream_of_several_passes_goes_on_where_it_was(rings, run_script, monk
     assert_same_weights(tmp_path / "unbroken", tmp_path / "killed")
 
 
+def test_time_and_images_are_those_of_all_sessions(rings, run_script, monkeypatch, tmp_path):
+    flags = ["--dataset", rings, *STEPS, "--output_dir", tmp_path]
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(loop.MetricsFile, "on_step_end", killed_at(8))
+        run_script(run_mae, *flags)
+    path = tmp_path / "checkpoint-6/trainer_state.json"
+    state = json.loads(path.read_text())
+    seconds = state["stateful_callbacks"]["Duration"]["attributes"]
+    assert 0 < seconds["before"] < 100
+    seconds["before"] += 1000
+    path.write_text(json.dumps(state))
+    run_script(run_mae, *flags, "--resume_from_checkpoint", True)
+    training = json.loads((tmp_path / "results.json").read_text())["training"]
+    assert 1000 < training["train_runtime_s"] < 1100
+    assert training["images_seen"] == 30 + 30 + 2 * 8  # a step sees 8, the last of an epoch 6
+
+
 def test_a_time_budget_is_not_measured_anew(rings, run_script, monkeypatch, tmp_path):
     flags = ["--dataset", rings, *QUICK, "--max_train_seconds", 1, "--save_strategy", "steps", "--save_steps", 2]
     flags += ["--output_dir", tmp_path]
