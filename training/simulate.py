@@ -32,7 +32,7 @@ from tqdm.auto import tqdm
 from transformers import HfArgumentParser
 
 from lens_transformers import __version__
-from lens_transformers.data import simulate_dataset
+from lens_transformers.data import LABEL_NAMES, simulate_dataset
 from lens_transformers.data.simulated import SPLIT_SIZES
 from lens_transformers.hub import write_dataset_card
 from lens_transformers.hub.contact_sheet import contact_sheet
@@ -108,6 +108,8 @@ def main() -> None:
         job, num_jobs = job_of(arguments)
         description = describe(config, splits, arguments)
         complete = check_folder(output_dir, description, arguments.overwrite)
+        if not complete:
+            simulate_a_few(config, splits, arguments)
     except (ValueError, FileNotFoundError) as error:
         parser.error(str(error))
     if complete:
@@ -118,7 +120,12 @@ def main() -> None:
     shards = [shard for split, samples in splits.items() for shard in split_shards(split, samples)]
     try:
         start_folder(partial, description)
-        write_shards(partial, config, shards[job::num_jobs], arguments)
+        try:
+            write_shards(partial, config, shards[job::num_jobs], arguments)
+        except ValueError as error:  # of a lens that the first few were not
+            remove_empty(partial)
+            left = f" --overwrite replaces the shards that are in {partial}." if partial.exists() else ""
+            sys.exit(f"Could not simulate {output_dir}: {error}{left}")
         missing = [shard for shard in shards if not (partial / "data" / shard.file_name).exists()]
         if missing and partial.exists():
             print(f"Wrote job {job} of {num_jobs}; {len(missing)} of {len(shards)} shards are still to come.")
@@ -244,6 +251,25 @@ def start_folder(partial: Path, description: dict) -> None:
     write_text_atomically(partial / SIMULATION, yaml.safe_dump(description, sort_keys=False))
 
 
+def remove_empty(partial: Path) -> None:
+    """Removes a folder without a shard, whole or begun: it would only refuse the command once that is corrected."""
+    if not any((partial / "data").iterdir()):
+        shutil.rmtree(partial)
+
+
+def simulate_a_few(config: LensSimulationConfig, splits: dict[str, range], arguments: SimulationArguments) -> None:
+    """Raises ValueError if the first samples, one a class, cannot be simulated, before anything is written."""
+    first = next(samples for samples in splits.values() if samples)
+    simulate_dataset(
+        config,
+        min(len(first), len(LABEL_NAMES)),
+        arguments.seed,
+        start=first.start,
+        device=device_of(arguments),
+        imprint=arguments.imprint,
+    )
+
+
 def temporary_name(path: Path) -> Path:
     return path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
 
@@ -329,7 +355,12 @@ def replace_folder(new: Path, folder: Path) -> None:
     old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
     if folder.exists():
         folder.rename(old)
-    new.rename(folder)
+    try:
+        new.rename(folder)
+    except OSError:
+        if old.exists():  # what it was to replace, or what another job has just put there
+            old.rename(folder)
+        raise
     shutil.rmtree(old, ignore_errors=True)
 
 

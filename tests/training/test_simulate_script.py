@@ -11,6 +11,7 @@ import yaml
 from datasets import load_dataset
 from PIL import Image
 
+from lens_transformers.data import simulate_dataset
 from lens_transformers.simulation import LensSimulationConfig, get_preset, simulate
 
 
@@ -120,6 +121,32 @@ def test_a_failure_leaves_nothing_half_written(run, tmp_path, monkeypatch):
         run(folder, "--override", SIZE, "--seed", "1", "--overwrite")
     assert contents(folder) == before
     assert set(contents(tmp_path / ".lenses.partial")) == {Path("simulation.yaml")}
+
+
+@pytest.mark.parametrize(("first_bad", "left"), [(0, None), (7, "train-00000-of-00001.parquet")])
+def test_what_cannot_be_simulated_later_on_leaves_whole_shards_alone(first_bad, left, run, tmp_path, monkeypatch):
+    def simulate_or_fail(config, num_images, seed, start=0, **options):
+        if num_images > 3 and start >= first_bad:
+            raise ValueError("the substructure is too heavy.")
+        return simulate_dataset(config, num_images, seed, start=start, **options)
+
+    monkeypatch.setattr("lens_transformers.data.simulate_dataset", simulate_or_fail)
+    folder = tmp_path / "lenses"
+    with pytest.raises(SystemExit, match="Could not simulate .*lenses: the substructure is too heavy") as error:
+        run(folder, "--override", SIZE, counts=(7, 5, 0))
+    assert [path.name for path in tmp_path.glob(".*/data/*")] == ([left] if left else [])
+    assert ("--overwrite replaces" in str(error.value)) == bool(left)
+    monkeypatch.setattr("lens_transformers.data.simulate_dataset", simulate_dataset)
+    if not left:
+        run(folder, "--override", SIZE, "--seed", "1", counts=(7, 5, 0))
+
+
+def test_a_folder_stays_where_another_job_took_what_was_to_replace_it(tmp_path):
+    (tmp_path / "lenses").mkdir()
+    (tmp_path / "lenses" / "simulation.yaml").touch()
+    with pytest.raises(FileNotFoundError):
+        runpy.run_path(str(SCRIPT))["replace_folder"](tmp_path / ".lenses.partial", tmp_path / "lenses")
+    assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*.yaml")] == [Path("lenses/simulation.yaml")]
 
 
 def test_a_run_that_was_killed_goes_on_and_ends_with_the_same_bytes(run, tmp_path):
@@ -246,6 +273,7 @@ def test_an_impossible_number_of_images_is_refused(run, tmp_path, capsys):
         (("--override", "main_lens.axis_ratio={"), "the value is not YAML"),
         (("--override", "main_lens.axis_ratio=2"), "main_lens.axis_ratio must lie within"),
         (("--override", "main_lens.colour=2"), "no such field"),
+        (("--override", SIZE, "substructure.subhalos.count=1000", "main_lens.einstein_radius_arcsec=0.5"), "half of"),
         (("--num_workers", "0"), "--num_workers must be at least 1"),
         (("--num_train", "-1"), "--num_train must be at least 0"),
         (("--num_train", "0", "--num_validation", "0", "--num_test", "0"), "nothing to simulate"),
