@@ -40,7 +40,7 @@ class DataArguments:
         metadata={"help": "A set whose images, all of them, are tested on instead of the dataset's own test split."},
     )
     max_train_samples: int | None = field(
-        default=None, metadata={"help": "Use at most so many training images, of all classes."}
+        default=None, metadata={"help": "Use at most so many training images, of all classes; of a stream, the first."}
     )
     max_test_samples: int | None = field(
         default=None, metadata={"help": "Use at most so many test images, of all classes."}
@@ -224,6 +224,8 @@ class LensTrainingArguments(TrainingArguments):
                 "--early_stopping_patience needs --load_best_model_at_end True, with --eval_strategy and "
                 "--save_strategy alike."
             )
+        if self.max_train_seconds is not None and self.max_steps <= 0:
+            self.max_steps = 1  # until a trial decides; to train on a stream Trainer needs one from the start
         super().__post_init__()
         if self.base_learning_rate is not None:
             self.learning_rate = self.base_learning_rate * self.images_per_step / 256

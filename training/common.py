@@ -101,16 +101,25 @@ def load_splits(arguments: DataArguments, task: Task, streaming: bool = False, c
         choosing: Whether a checkpoint is chosen while training: never by the images that are tested on.
 
     Raises:
-        ValueError: If images to choose by are needed, and a stream has none.
+        ValueError: If images to choose by are needed, and a stream has none; or those to test on have other bands
+            than those to train on.
     """
     train = _load(arguments, "train", task, streaming=streaming)
     if arguments.test_dataset is None:
         test = _load(arguments, "test", task)
     else:
         test = _load(arguments, "all", task, arguments.test_dataset)
+    num_bands, num_tested = (images.features["image"].shape[0] for images in (train, test))
+    if num_tested != num_bands:
+        raise ValueError(
+            f"{arguments.test_dataset or arguments.dataset}: the images to test on have {num_tested} bands, those to "
+            f"train on {num_bands}."
+        )
     drawn = _draw(arguments.max_test_samples, test, arguments.split_seed)
     test = test if drawn is None else test.select(drawn)
     if streaming:
+        if arguments.max_train_samples is not None:
+            train = train.take(arguments.max_train_samples)
         validation = load_validation(arguments, task, test)
         if validation is None and (choosing or arguments.validation_fraction):
             raise ValueError(

@@ -86,6 +86,8 @@ class SuperResolutionArguments(DataArguments):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.filter_size < 1 or self.filter_size % 2 == 0:
+            raise ValueError(f"--filter_size must be odd, got {self.filter_size}.")
         check_coordinates(self.save_outputs, make_fits_layout(self.fits_layout))
 
 
@@ -122,6 +124,12 @@ def main(model_class: type[PreTrainedModel] = LensMAEForSuperResolution) -> None
     set_up(arguments)
     splits = load_splits(data_arguments, "super_resolution", choosing=arguments.load_best_model_at_end)
     train, validation, test = splits.train, splits.validation, splits.test
+    upscale = find_upscale(train)
+    if find_upscale(test) != upscale:
+        raise ValueError(
+            f"--test_dataset {data_arguments.test_dataset}: its targets are {find_upscale(test)} times as wide as its "
+            f"images, those to train on {upscale} times."
+        )
     if data_arguments.data_range is None:
         data_arguments.data_range = unit_range(
             torch.from_numpy(test.select(range(min(NUM_RANGED, len(test))))["target"][:])
@@ -131,7 +139,7 @@ def main(model_class: type[PreTrainedModel] = LensMAEForSuperResolution) -> None
     config = make_config(
         model_arguments,
         num_channels=train.features["image"].shape[0],
-        upscale=find_upscale(train),
+        upscale=upscale,
         sr_loss=arguments.sr_loss,
         **flux_constants(train, model_arguments),
     )

@@ -1,6 +1,7 @@
 """What the training loop measures, averages and refuses."""
 
 import errno
+import itertools
 import json
 import shutil
 import weakref
@@ -308,6 +309,26 @@ def test_an_endless_simulated_stream_is_trained_on(run_script, tmp_path):
     results = read_json(tmp_path / "results.json")
     assert results["data"]["num_train"] is None and results["data"]["num_test"] == 3
     assert results["training"]["images_seen"] == 12
+
+
+def test_a_stream_may_be_cut_and_trained_on_for_a_time(rings, run_script, tmp_path, monkeypatch):
+    trainers = []
+    monkeypatch.setattr(
+        run_mae, "limit_steps", lambda trainer: trainers.append(trainer) or common.limit_steps(trainer)
+    )
+    flags = [*QUICK[:2], *QUICK[4:], "--streaming", True, "--max_train_samples", 5, "--max_train_seconds", 1]
+    run_script(run_mae, "--dataset", rings, *flags, "--per_device_train_batch_size", 4, "--output_dir", tmp_path)
+    assert read_json(tmp_path / "results.json")["training"]["max_steps"] > 1
+    images = [row["image"].tobytes() for row in itertools.islice(trainers[0].train_dataset, 20)]
+    assert len(set(images)) == 5
+
+
+def test_images_to_test_on_of_other_bands_are_refused_before_training(rings, tmp_path):
+    for index, name in enumerate(("no", "sphere", "vort")):
+        np.save(tmp_path / f"{name}_0.npy", np.random.default_rng(index).random((3, 64, 64)))
+    arguments = command_line.DataArguments(str(rings), test_dataset=str(tmp_path))
+    with pytest.raises(ValueError, match="images to test on have 3 bands, those to train on 1"):
+        common.load_splits(arguments, "classification")
 
 
 def test_options_of_loading_reach_the_loader(tmp_path, caplog):

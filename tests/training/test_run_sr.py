@@ -103,6 +103,15 @@ def test_pairs_in_counts_need_the_range_of_brightness_before_anything_is_trained
     assert json.loads((run / "results.json").read_text())["data"]["data_range"] == 1000
 
 
+def test_what_would_fail_after_training_is_refused_before(launch, tmp_path):
+    with pytest.raises(ValueError, match="--filter_size must be odd, got 8"):
+        run_sr.SuperResolutionArguments("pairs", filter_size=8)
+    pairs, others = write_pairs(tmp_path / "pairs"), write_pairs(tmp_path / "others", 3)
+    with pytest.raises(ValueError, match="its targets are 3 times as wide as its images, those to train on 2 times"):
+        launch(pairs, "--test_dataset", others)
+    assert not (tmp_path / "run/model.safetensors").exists()
+
+
 def test_another_optimizer_than_its_own_is_refused(tmp_path):
     with pytest.raises(ValueError, match="--optim sgd: run_sr.py trains by AdamW"):
         run_sr.SuperResolutionTrainingArguments(output_dir=str(tmp_path), optim="sgd")
