@@ -34,9 +34,10 @@ SPLIT_OF_NAME = {
     "testing": "test",
 }
 
-# A letter after a spelling makes another word, and any word after "no" another meaning: "no_noise_cdm_1".
+# A letter after a spelling makes another word, and any word after "no" another meaning: "no_noise_cdm_1". The official
+# simulations call their files "no_sim_1" and "axion_sim_1".
 _LONG_SPELLINGS = "|".join(spelling for spelling in CLASS_OF_SPELLING if spelling != "no")
-_CLASS_PREFIX = re.compile(rf"(?:{_LONG_SPELLINGS})(?![a-z])|no(?=[_\-. (]*(?:\d|$))")
+_CLASS_PREFIX = re.compile(rf"(?:{_LONG_SPELLINGS})(?![a-z])|no(?=(?:[_\-. ]sim)?[_\-. (]*(?:\d|$))")
 
 _NUM_NAMED = 3
 

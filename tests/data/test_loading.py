@@ -54,7 +54,10 @@ def test_plain_and_object_array_files_in_one_set_all_give_whole_images(tmp_path)
 
 
 @pytest.mark.parametrize("names", [("no_sub", "cdm", "axion"), ("no", "sphere", "vort"), ("nosub", "CDM", "Axion")])
-@pytest.mark.parametrize("pattern", ["{name}/{i}.npy", "{name}/anything {i}.npy", "{name}_{i}.npy", "{name}{i}.npy"])
+@pytest.mark.parametrize(
+    "pattern",
+    ["{name}/{i}.npy", "{name}/anything {i}.npy", "{name}_{i}.npy", "{name}{i}.npy", "{name}_sim_{i}.npy"],
+)
 def test_both_spellings_are_the_same_three_classes_in_every_layout(names, pattern, tmp_path):
     _save_classes(tmp_path, names, pattern=pattern)
     dataset = load_lensing_dataset(tmp_path)
