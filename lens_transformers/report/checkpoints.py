@@ -111,7 +111,7 @@ def group_of(
 ) -> tuple[str | None, ...]:
     """What checkpoints that stand in one table have in common: task, images, and the group that runs were given."""
     results = _results_of(checkpoint)
-    data = _chosen(results["data"], source, split)[0] | (reading or {})
+    data = _chosen(results["data"], source, split)[0] | dict(reading or {})
     tested, chosen = _test_source(data), data.get("split", "test")
     images: dict[str, Any] = {"source": _resolved(tested), "split": chosen}
     images |= {name: data.get(name) for name in ("max_test_samples", "nan_fill", "fits_layout")}
@@ -134,7 +134,7 @@ def _chosen(own: dict[str, Any], source: str | None, split: str) -> tuple[dict[s
         return own, True
     data = {"source": source, "split": split, "num_train": own.get("num_train")}
     # What the run says of its own data it says of no other.
-    names = (*READING, "data_range") if _same(source, _test_source(own)) else ()
+    names: tuple[str, ...] = (*READING, "data_range") if _same(source, _test_source(own)) else ()
     if _same(source, own.get("source")):
         names = (*READING, "data_range", "split_fractions", "split_seed")
     return data | {name: own[name] for name in names if name in own}, False

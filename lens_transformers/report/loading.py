@@ -23,8 +23,8 @@ def reading_arguments(data: Mapping[str, Any]) -> dict[str, Any]:
     return {**arguments, "layout": make_fits_layout(data.get("fits_layout"))}
 
 
-def make_fits_layout(settings: Mapping[str, Any] | None) -> FitsLayout | None:
-    """The layout with these settings, which are from JSON.
+def make_fits_layout(settings: Any) -> FitsLayout | None:
+    """The layout with these settings, a mapping from JSON; `None` without.
 
     Raises:
         ValueError: If a setting is unknown or impossible.

@@ -210,7 +210,7 @@ def test_a_run_that_is_stopped_goes_on_where_it_was(run_script, checkpoints, nig
     read = []
     with monkeypatch.context() as patch:
         reading = predict.read_image_file
-        patch.setattr(predict, "read_image_file", lambda path: read.append(path.name) or reading(path))
+        patch.setattr(predict, "read_image_file", lambda path, layout: read.append(path.name) or reading(path))
         run_script(predict, *flags)
     assert read == ["1.fits", "2.fits"] and first.stat().st_mtime_ns == written_at
     assert (tmp_path / "table.csv").read_text() == (tmp_path / "unbroken.csv").read_text()
@@ -222,8 +222,8 @@ def test_images_of_one_batch_at_a_time_are_in_memory(run_script, checkpoints, ni
         np.save(night / f"{number}.npy", IMAGES[number % 3])
     reading, alive, most = predict.read_image_file, set(), []
 
-    def read(path):
-        image = reading(path)
+    def read(path, layout):
+        image = reading(path, layout)
         alive.add(path)
         most.append(len(alive))
         weakref.finalize(image, alive.discard, path)
