@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 from tqdm.auto import tqdm
-from transformers import AutoImageProcessor, PreTrainedModel
+from transformers import AutoImageProcessor, AutoModelForImageClassification, PreTrainedModel
 
 from .data import load_lensing_dataset
 from .data.fits import FITS_SUFFIXES, FitsLayout, FitsReader
@@ -26,7 +26,6 @@ from .data.pictures import PICTURE_SUFFIXES, read_picture
 from .data.reading import Item
 from .evaluation.calibration import fit_temperature
 from .models.lens_mae import (
-    LensMAEForClassification,
     LensMAEForSuperResolution,
     LensMAEImageProcessor,
     LensMAEModel,
@@ -74,6 +73,7 @@ def pipeline(
     if task not in _TASKS:
         raise ValueError(f"There is no task {task!r}; choose one of {', '.join(_TASKS)}.")
     pipeline_class = _TASKS[task]
+    loaded: Any = model
     if isinstance(model, PreTrainedModel):
         if image_processor is None:
             raise ValueError("A model that is loaded already needs its image_processor beside it.")
@@ -85,8 +85,13 @@ def pipeline(
                 name: kwargs[name] for name in ("revision", "subfolder", "token", "cache_dir") if name in kwargs
             }
             image_processor = AutoImageProcessor.from_pretrained(model, **location)
-        model = pipeline_class.model_class.from_pretrained(model, **kwargs)
-    return pipeline_class(model, image_processor, batch_size, device)
+            if not isinstance(image_processor, LensMAEImageProcessor):
+                raise ValueError(
+                    f"{model} has a {type(image_processor).__name__}, which makes pictures of flux; give a checkpoint "
+                    "that was trained on lens images, or an image_processor of such a one."
+                )
+        loaded = pipeline_class.model_class.from_pretrained(model, **kwargs)
+    return pipeline_class(loaded, image_processor, batch_size, device)
 
 
 @dataclass(frozen=True)
@@ -148,7 +153,7 @@ class LensPipeline:
         device: Where; by default the accelerator, if there is one.
     """
 
-    model_class: type[PreTrainedModel]
+    model_class: Any  # what `from_pretrained` is called of
 
     def __init__(
         self,
@@ -184,7 +189,8 @@ class LensPipeline:
 class LensClassification(LensPipeline):
     """Images → probabilities of the kinds of dark-matter substructure, calibrated by `model.config.temperature`."""
 
-    model_class = LensMAEForClassification
+    # run_classification.py trains any image classifier of transformers.
+    model_class = AutoModelForImageClassification
 
     def __call__(self, images: Any, *, progress: bool = False) -> Classification:
         """Classifies images, of any kind that `LensPipeline` lists."""

@@ -106,14 +106,13 @@ def _card_data(results: dict[str, Any], model_name: str) -> ModelCardData:
     measured = [metric for metric in columns if is_measured(own[metric])]
     words = {word for metric in measured for word in metric.split("_")}
     preset = results["data"].get("preset")
-    is_lens_mae = results["model"].get("architecture", "lens_mae") == "lens_mae"
     dataset = _hub_name(results["data"].get("source"))
     return ModelCardData(
         license="apache-2.0",
         library_name="transformers",
         pipeline_tag=PIPELINE_TAGS[results["task"]],
         tags=[
-            *(["lens_mae", "masked-autoencoder"] if is_lens_mae else []),
+            *(["lens_mae", "masked-autoencoder"] if _is_lens_mae(results) else []),
             "strong-gravitational-lensing",
             "astronomy",
             "dark-matter",
@@ -138,6 +137,10 @@ def _card_data(results: dict[str, Any], model_name: str) -> ModelCardData:
         ]
         or None,
     )
+
+
+def _is_lens_mae(results: dict[str, Any]) -> bool:
+    return results["model"].get("architecture", "lens_mae") == "lens_mae"
 
 
 def _hub_name(source: str | None) -> str | None:
@@ -165,6 +168,7 @@ def _render(folder: Path, results: dict[str, Any], checkpoint: str, model_name: 
         checkpoint=checkpoint,
         pipeline=PIPELINE_TAGS[results["task"]],
         model=results["model"],
+        is_lens_mae=_is_lens_mae(results),
         base_model=_hub_name(base_model) or (Path(base_model).name if base_model else None),
         data=data,
         dataset=dataset_name(results),

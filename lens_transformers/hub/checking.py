@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
 
 from .card import render_model_card
 from .dataset_card import is_dataset_folder, render_dataset_card
@@ -99,10 +100,17 @@ def _network_files(folder: Path, problems: list[str]) -> dict[str, Path]:
     processor = _read_json(
         folder / "preprocessor_config.json", "save the image processor with `save_pretrained`", problems
     )
-    if config and config.get("model_type") != "lens_mae":
-        problems.append(f"config.json is that of a {config.get('model_type')!r} model, not of 'lens_mae'.")
+    model_type = config.get("model_type")
+    is_stock = model_type in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
+    if config and model_type != "lens_mae" and not is_stock:
+        problems.append(
+            f"config.json is that of a {model_type!r} model, not of 'lens_mae' or an image classifier of transformers."
+        )
     weights = _weights(folder, problems)
-    code = _remote_code(folder, config.get("auto_map"), processor.get("auto_map"), problems)
+    maps = {"config.json": config.get("auto_map"), "preprocessor_config.json": processor.get("auto_map")}
+    if is_stock and maps["config.json"] is None:
+        del maps["config.json"]  # transformers has the code
+    code = _remote_code(folder, maps, problems)
     found = _matching(folder, ("config.json", "preprocessor_config.json"))
     return found | {path.name: path for path in (*weights, *code)}
 
@@ -178,10 +186,10 @@ def _weights(folder: Path, problems: list[str]) -> list[Path]:
     return found
 
 
-def _remote_code(folder: Path, model_map: Any, processor_map: Any, problems: list[str]) -> list[Path]:
-    """The modules that `auto_map` names and those that they import from beside them."""
+def _remote_code(folder: Path, maps: dict[str, Any], problems: list[str]) -> list[Path]:
+    """The modules that the `auto_map` of each file names and those that they import from beside them."""
     modules: dict[str, None] = {}
-    for file, auto_map in (("config.json", model_map), ("preprocessor_config.json", processor_map)):
+    for file, auto_map in maps.items():
         if not isinstance(auto_map, dict) or not auto_map:
             problems.append(
                 f"{file} has no auto_map, so the checkpoint would only load where lens_transformers is installed: "

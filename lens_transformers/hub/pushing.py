@@ -247,19 +247,20 @@ class _ModelTarget(_Target):
     what, with_what = "the run", "with its measured results"
 
     def contents(self, files: dict[str, Path], present: set[str]) -> tuple[dict[str, Path | bytes], str]:
-        self._refuse_another_model(present)
+        own_type = json.loads(files["config.json"].read_text(encoding="utf-8"))["model_type"]
+        self._refuse_another_model(own_type, present)
         card = merge_model_card(self.folder, self.repo_id, self.read("README.md", present))
         results = without_paths(json.loads(files["results.json"].read_text(encoding="utf-8")))
         results_text = json.dumps(results, indent=2) + "\n"
         return {**files, "README.md": card.encode(), "results.json": results_text.encode()}, card
 
-    def _refuse_another_model(self, present: set[str]) -> None:
+    def _refuse_another_model(self, own_type: str, present: set[str]) -> None:
         try:
             config = json.loads(self.read("config.json", present) or "{}")
         except JSONDecodeError:  # of no model that anybody could load
             return
-        model_type = config.get("model_type", "lens_mae") if isinstance(config, dict) else None
-        if model_type != "lens_mae":
+        model_type = config.get("model_type", own_type) if isinstance(config, dict) else None
+        if model_type != own_type:
             raise ValueError(
                 f"{self.repo_id} holds a {model_type!r} model already, which this push would replace. Choose "
                 "another name, or delete that repository first."

@@ -66,7 +66,7 @@ def shard_elsewhere(run):
         (remove("config.json"), "config.json is missing: save the model with `save_pretrained`."),
         (write("config.json", "{"), "config.json is not JSON"),
         (write("config.json", "[]"), "config.json must hold an object, not list."),
-        (change("config.json", model_type="bert"), "config.json is that of a 'bert' model, not of 'lens_mae'."),
+        (change("config.json", model_type="bert"), "config.json is that of a 'bert' model, not of 'lens_mae' or an"),
         (change("config.json", auto_map={}), "config.json has no auto_map, so the checkpoint would only load where"),
         (remove("model.safetensors"), "model.safetensors is missing: save the model"),
         (pickle_instead, "The weights are in pytorch_model.bin, a pickle, which can run any code when it is loaded."),

@@ -159,6 +159,17 @@ def test_the_hubs_other_answers_agree_with_what_was_pushed(hub, run, tmp_path):
         assert (folder / name).read_bytes() == content, name
 
 
+def test_a_stock_classifier_is_replaced_by_its_like_alone(hub, run):
+    (run / "config.json").write_text('{"model_type": "resnet"}')
+    HfApi().create_repo(REPO)
+    hub.edit(REPO, "config.json", b'{"model_type": "lens_mae"}')
+    with pytest.raises(ValueError, match="holds a 'lens_mae' model already"):
+        push(run, REPO)
+    hub.edit(REPO, "config.json", b'{"model_type": "resnet"}')
+    push(run, REPO)
+    assert "model.safetensors" in hub.files(REPO)
+
+
 def test_a_repository_of_another_model_is_not_replaced(hub, run):
     HfApi().create_repo(REPO)
     hub.edit(REPO, "config.json", b'{"model_type": "bert"}')

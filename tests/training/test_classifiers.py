@@ -25,10 +25,11 @@ from transformers import (
     ViTImageProcessorPil,
 )
 
-from lens_transformers import LensMAEConfig, LensMAEForClassification
+from lens_transformers import LensMAEConfig, LensMAEForClassification, pipeline
 from lens_transformers.data import LABEL_NAMES, lens_features, load_lensing_dataset
 from lens_transformers.evaluation import calibration
 from lens_transformers.evaluation.symmetries import turn
+from lens_transformers.hub import check
 
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "training"))  # as Python does for a script that is launched
@@ -151,6 +152,8 @@ def test_a_run_leaves_a_card_and_what_loads_where_only_transformers_is_installed
     assert read_rows(run)[0]["name"] == "ResNet"
     card = (run / "README.md").read_text()
     assert "| network | resnet |" in card and "masked-autoencoder encoder" not in card
+    assert "config.temperature" not in card and "divide by the temperature" not in card
+    assert not check(run).problems
     done = subprocess.run(
         [sys.executable, "-c", ELSEWHERE, str(run)], cwd=tmp_path, capture_output=True, text=True, check=False
     )
@@ -160,6 +163,10 @@ def test_a_run_leaves_a_card_and_what_loads_where_only_transformers_is_installed
     with torch.no_grad():
         logits = AutoModelForImageClassification.from_pretrained(run)(**inputs).logits[0].tolist()
     assert json.loads(done.stdout.splitlines()[-1]) == pytest.approx(logits, rel=1e-4)
+    probabilities = pipeline("image-classification", run, device="cpu")(image).probabilities[0]
+    assert probabilities == pytest.approx(np.exp(logits) / np.exp(logits).sum(), rel=1e-4)
+    with pytest.raises(ValueError, match="has a ViTImageProcessor.*, which makes pictures of flux"):
+        pipeline("image-classification", checkpoint("resnet"))
 
 
 def test_a_network_from_scratch_takes_the_images_as_they_are_and_is_calibrated_in_its_results_alone(launch):
