@@ -328,7 +328,8 @@ def draw_imprints(
     imprints = test.select(range(min(NUM_SEARCHED, len(test))))["imprint"][:]
     chosen = np.argsort(np.abs(imprints).max(axis=(1, 2, 3)) == 0, kind="stable")[:NUM_FIGURE_ROWS]
     parts = []
-    for batch, outputs in predict(trainer, test.select(chosen), collator, "Drawing imprints", mask_ratio=0.0):
+    whole = {"mask_ratio": 0.0, "return_loss": False}
+    for batch, outputs in predict(trainer, test.select(chosen), collator, "Drawing imprints", **whole):
         images = image_processor.post_process_reconstruction(batch["pixel_values"]).numpy()
         predicted, imprints = imprints_in_flux(trainer.model, batch["labels"], outputs, image_processor)
         parts.append((images, imprints, predicted))
