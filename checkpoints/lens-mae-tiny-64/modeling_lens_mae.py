@@ -23,7 +23,7 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import pairwise
@@ -135,6 +135,16 @@ def pad_to_blocks(pixel_values: torch.Tensor, block_size: int) -> torch.Tensor:
     return pixel_values
 
 
+def patch_grid(image_size: Sequence[int], patch_size: int) -> tuple[int, int]:
+    """Count the rows and columns of patches of an image of this height and width; a partial one at the edge counts."""
+    height, width = image_size
+    return -(-height // patch_size), -(-width // patch_size)
+
+
+def _round_up(size: int, unit_size: int) -> int:
+    return size + -size % unit_size
+
+
 def to_patches(pixel_values: torch.Tensor, patch_size: int) -> torch.Tensor:
     """Cut images, of whole patches, into flattened patches with the bands innermost.
 
@@ -196,16 +206,18 @@ class LensMAEPositions(nn.Module):
 
     def __init__(self, config: LensMAEConfig):
         super().__init__()
-        height, width = config.image_height_width
         self.hidden_size = config.hidden_size
-        self.grid_size = (-(-height // config.patch_size), -(-width // config.patch_size))
+        self.grid_size = patch_grid(config.image_height_width, config.patch_size)
         self.table = nn.Buffer(self.compute(self.grid_size).to(torch.get_default_dtype()), persistent=False)
 
-    def compute(self, grid_size: tuple[int, int], device: torch.device | None = None) -> torch.Tensor:
+    def compute(
+        self, grid_size: tuple[int, int], unit_size: int = 1, device: torch.device | None = None
+    ) -> torch.Tensor:
         """Compute the table for a grid that spans the same field as the one of the configuration.
 
         Args:
             grid_size: Rows and columns of patches.
+            unit_size: Rows and columns are added until they are a multiple of it; these lie beyond the field.
             device: Where to compute; the CPU if not given.
 
         Returns:
@@ -213,7 +225,7 @@ class LensMAEPositions(nn.Module):
         """
         dtype = torch.float32 if device is not None and device.type == "mps" else torch.float64
         rows, columns = (
-            (torch.arange(size, dtype=dtype, device=device) + 0.5) * (own_size / size) - 0.5
+            (torch.arange(_round_up(size, unit_size), dtype=dtype, device=device) + 0.5) * (own_size / size) - 0.5
             for size, own_size in zip(grid_size, self.grid_size, strict=True)
         )
         return sincos_positions(rows, columns, self.hidden_size)
@@ -226,10 +238,10 @@ class LensMAEPositions(nn.Module):
                 self.table.copy_(self.compute(self.grid_size))
         return self
 
-    def forward(self, grid_size: tuple[int, int]) -> torch.Tensor:
-        if grid_size == self.grid_size:
+    def forward(self, grid_size: tuple[int, int], unit_size: int = 1) -> torch.Tensor:
+        if grid_size == self.grid_size and all(size % unit_size == 0 for size in grid_size):
             return self.table
-        return self.compute(grid_size, device=self.table.device).to(self.table.dtype)
+        return self.compute(grid_size, unit_size, device=self.table.device).to(self.table.dtype)
 
 
 class LensMAELearnedPositions(nn.Module):
@@ -237,15 +249,17 @@ class LensMAELearnedPositions(nn.Module):
 
     def __init__(self, config: LensMAEConfig):
         super().__init__()
-        height, width = config.image_height_width
-        self.grid_size = (-(-height // config.patch_size), -(-width // config.patch_size))
+        self.grid_size = patch_grid(config.image_height_width, config.patch_size)
         self.table = nn.Parameter(torch.zeros(1, self.grid_size[0] * self.grid_size[1], config.hidden_size))
 
-    def forward(self, grid_size: tuple[int, int]) -> torch.Tensor:
-        if grid_size == self.grid_size:
+    def forward(self, grid_size: tuple[int, int], unit_size: int = 1) -> torch.Tensor:
+        added_rows, added_columns = (-size % unit_size for size in grid_size)
+        if grid_size == self.grid_size and not (added_rows or added_columns):
             return self.table
         table = self.table.unflatten(1, self.grid_size).permute(0, 3, 1, 2)
-        table = nn.functional.interpolate(table, size=grid_size, mode="bicubic", align_corners=False)
+        if grid_size != self.grid_size:
+            table = nn.functional.interpolate(table, size=grid_size, mode="bicubic", align_corners=False)
+        table = nn.functional.pad(table, (0, added_columns, 0, added_rows), mode="replicate")
         return table.flatten(2).transpose(1, 2)
 
 
@@ -346,9 +360,8 @@ class LensMAEEmbeddings(nn.Module):
 
         mask = ids_restore = None
         if mask_ratio is None:
-            pixel_values = pad_to_blocks(pixel_values, patch_size)
-            grid_size = (pixel_values.shape[2] // patch_size, pixel_values.shape[3] // patch_size)
-            embeddings = self.patch_embeddings(pixel_values) + self.position_embeddings(grid_size)
+            positions = self.position_embeddings(patch_grid(pixel_values.shape[2:], patch_size))
+            embeddings = self.patch_embeddings(pad_to_blocks(pixel_values, patch_size)) + positions
         else:
             embeddings, mask, ids_restore = self.embed_visible(pixel_values, noise, mask_ratio)
         if self.cls_token is not None:
@@ -372,6 +385,7 @@ class LensMAEEmbeddings(nn.Module):
         if not 0 <= mask_ratio < 1:
             raise ValueError(f"`mask_ratio` must lie in [0, 1), not {mask_ratio}.")
         unit_size, block_size = self.config.mask_unit_size, self.config.mask_block_size
+        whole_grid_size = patch_grid(pixel_values.shape[2:], self.config.patch_size)
         pixel_values = pad_to_blocks(pixel_values, block_size)
         batch_size, num_channels, height, width = pixel_values.shape
         block_rows, block_columns = height // block_size, width // block_size
@@ -398,7 +412,7 @@ class LensMAEEmbeddings(nn.Module):
         patch_order = patches_of_block[block_order].flatten(1)
         ids_restore = torch.argsort(patch_order, dim=1)
 
-        positions = self.position_embeddings(grid_size)[0]
+        positions = self.position_embeddings(whole_grid_size, unit_size)[0]
         embeddings = embeddings + positions[patch_order[:, : embeddings.shape[1]]]
         mask = torch.ones(patch_order.shape, device=pixel_values.device)
         mask[:, : embeddings.shape[1]] = 0
@@ -431,6 +445,7 @@ class LensMAEAttention(nn.Module):
     def __init__(self, config: LensMAEConfig):
         super().__init__()
         self.config = config
+        self.num_heads = config.num_attention_heads
         self.head_dim = config.hidden_size // config.num_attention_heads
         self.attention_dropout = config.attention_probs_dropout_prob
         self.scaling = self.head_dim**-0.5
@@ -448,9 +463,9 @@ class LensMAEAttention(nn.Module):
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[torch.Tensor, torch.Tensor]:
         input_shape, key_shape = hidden_states.shape[:-1], key_value_states.shape[:-1]
-        query_states = self.q_proj(hidden_states).view(*input_shape, -1, self.head_dim).transpose(1, 2)
-        key_states = self.k_proj(key_value_states).view(*key_shape, -1, self.head_dim).transpose(1, 2)
-        value_states = self.v_proj(key_value_states).view(*key_shape, -1, self.head_dim).transpose(1, 2)
+        query_states = self.q_proj(hidden_states).view(*input_shape, self.num_heads, self.head_dim).transpose(1, 2)
+        key_states = self.k_proj(key_value_states).view(*key_shape, self.num_heads, self.head_dim).transpose(1, 2)
+        value_states = self.v_proj(key_value_states).view(*key_shape, self.num_heads, self.head_dim).transpose(1, 2)
 
         attention_interface: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
@@ -527,7 +542,7 @@ class LensMAEDecoder(nn.Module):
         decoder_config.intermediate_size = config.decoder_intermediate_size
         self.use_cls_token = config.use_cls_token
         self.prediction_ratio = config.prediction_ratio
-        self.patches_per_block = config.mask_unit_size**2
+        self.mask_unit_size = config.mask_unit_size
         self.decoder_embed = nn.Linear(config.hidden_size, config.decoder_hidden_size)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, config.decoder_hidden_size))
         self.position_embeddings = _POSITIONS[config.position_embedding_type](decoder_config)
@@ -545,7 +560,7 @@ class LensMAEDecoder(nn.Module):
         Args:
             hidden_states: Tokens of the encoder, of shape `(batch_size, sequence_length, hidden_size)`.
             patch_order: Seen patches, then hidden ones, of shape `(batch_size, num_patches)`.
-            grid_size: Rows and columns of patches.
+            grid_size: Rows and columns of patches of the images before they were padded to whole blocks.
 
         Returns:
             Pixels of the predicted patches, of shape `(batch_size, num_predicted, patch_size ** 2 * num_channels)`,
@@ -555,13 +570,13 @@ class LensMAEDecoder(nn.Module):
         num_prefix = 1 if self.use_cls_token else 0
         num_visible = hidden_states.shape[1] - num_prefix
         first = self.first_predicted(patch_order.shape[1], num_visible)
-        positions = self.position_embeddings(grid_size)[0]
+        positions = self.position_embeddings(grid_size, self.mask_unit_size)[0]
         visible = hidden_states[:, num_prefix:] + positions[patch_order[:, :num_visible]]
         visible = torch.cat([hidden_states[:, :num_prefix], visible], dim=1)
         hidden_states = self.mask_token + positions[patch_order[:, max(first, num_visible) :]]
         if self.prediction_ratio is None:
             hidden_states = self.decode_together(torch.cat([visible, hidden_states], dim=1), num_prefix + first)
-        else:
+        elif hidden_states.shape[1]:  # without any query attention fails
             for layer in self.decoder_layers:
                 hidden_states = layer(hidden_states, visible)
         return self.decoder_pred(self.decoder_norm(hidden_states)), patch_order[:, first:]
@@ -571,9 +586,10 @@ class LensMAEDecoder(nn.Module):
         if self.prediction_ratio is None:
             return num_visible if self.training else 0
         # Blocks come in random order, so the last of them are a random part of the hidden ones.
-        num_hidden_blocks = (num_patches - num_visible) // self.patches_per_block
+        patches_per_block = self.mask_unit_size**2
+        num_hidden_blocks = (num_patches - num_visible) // patches_per_block
         ratio = self.prediction_ratio if self.training else 1.0
-        return num_patches - math.ceil(ratio * num_hidden_blocks) * self.patches_per_block
+        return num_patches - math.ceil(ratio * num_hidden_blocks) * patches_per_block
 
     def decode_together(self, hidden_states: torch.Tensor, first: int) -> torch.Tensor:
         """Let all tokens look at each other; of the last layer no more than the tokens from `first` on are needed."""
@@ -784,13 +800,11 @@ class LensMAEPreTrainedModel(PreTrainedModel):
 
     def freeze_patch_embeddings(self):
         """Keep the stem, its batch statistics included, as it is; also when the checkpoint is saved and loaded."""
-        self.config.frozen_part = "patch_embeddings"
-        self._apply_frozen_part()
+        self._freeze("patch_embeddings")
 
     def freeze_encoder(self):
         """Keep the whole encoder, its batch statistics included, as it is; also after saving and loading."""
-        self.config.frozen_part = "encoder"
-        self._apply_frozen_part()
+        self._freeze("encoder")
 
     def unfreeze(self):
         """Let every part be trained again."""
@@ -813,6 +827,14 @@ class LensMAEPreTrainedModel(PreTrainedModel):
         if self.config.frozen_part == "patch_embeddings":
             return self.base_model.embeddings.patch_embeddings
         return None
+
+    def _freeze(self, part: str):
+        frozen = self._get_frozen_module()
+        if frozen is not None:
+            frozen.requires_grad_(True)
+        self.config.frozen_part = part
+        self._apply_frozen_part()
+        self.train(self.training)
 
     def _apply_frozen_part(self):
         frozen = self._get_frozen_module()
@@ -955,7 +977,7 @@ class LensMAEForPreTraining(LensMAEPreTrainedModel):
                 Images.
         """
         height, width = original_image_size or self.config.image_height_width
-        grid_size = self._get_grid_size(height, width)
+        grid_size = self._padded_grid(height, width)
         if patches.shape[1] != grid_size[0] * grid_size[1]:
             raise ValueError(
                 f"An image of {height}x{width} pixels has {grid_size[0]}x{grid_size[1]} patches, but "
@@ -984,9 +1006,9 @@ class LensMAEForPreTraining(LensMAEPreTrainedModel):
         patches = torch.where(outputs.mask[..., None].bool(), predicted, target)
         return self.unpatchify(patches, tuple(pixel_values.shape[2:]))
 
-    def _get_grid_size(self, height: int, width: int) -> tuple[int, int]:
-        block_size, unit_size = self.config.mask_block_size, self.config.mask_unit_size
-        return -(-height // block_size) * unit_size, -(-width // block_size) * unit_size
+    def _padded_grid(self, height: int, width: int) -> tuple[int, int]:
+        rows, columns = patch_grid((height, width), self.config.patch_size)
+        return _round_up(rows, self.config.mask_unit_size), _round_up(columns, self.config.mask_unit_size)
 
     @can_return_tuple
     @auto_docstring
@@ -1028,8 +1050,14 @@ class LensMAEForPreTraining(LensMAEPreTrainedModel):
             mask_ratio=self.config.mask_ratio if mask_ratio is None else mask_ratio,
             **kwargs,
         )
-        grid_size = self._get_grid_size(*pixel_values.shape[2:])
+        grid_size = patch_grid(pixel_values.shape[2:], self.config.patch_size)
         patch_order = outputs.ids_restore.argsort(dim=1)
+        is_nothing_hidden = outputs.last_hidden_state.shape[1] == patch_order.shape[1] + self.config.use_cls_token
+        if is_nothing_hidden and (return_loss or self.training):
+            raise ValueError(
+                "No block of these images is hidden, so there is nothing to predict: give a larger `mask_ratio` or "
+                "larger images."
+            )
         pixels, predicted = self.decoder(outputs.last_hidden_state, patch_order, grid_size)
         loss = None
         if return_loss:
@@ -1084,7 +1112,7 @@ class LensMAEForPreTraining(LensMAEPreTrainedModel):
         if height % block_size == 0 and width % block_size == 0:
             return (error.mean(dim=-1) * mask).sum() / mask.sum()
         # Padding is not part of the image, and does not count.
-        inside = error.new_ones(len(error), self.config.num_channels, height, width)
+        inside = error.new_ones(error.shape[0], self.config.num_channels, height, width)
         inside = nn.functional.pad(inside, (0, -width % block_size, 0, -height % block_size))
         weights = _take_patches(to_patches(inside, self.config.patch_size), patches) * mask[..., None]
         return (error * weights).sum() / weights.sum()
@@ -1205,7 +1233,7 @@ class LensMAEForSuperResolution(LensMAEPreTrainedModel):
         outputs: LensMAEModelOutput = self.lens_mae(encoder_input, **kwargs)
         tokens = outputs.last_hidden_state[:, 1:] if config.use_cls_token else outputs.last_hidden_state
         height, width = pixel_values.shape[2:]
-        grid_size = (-(-height // config.patch_size), -(-width // config.patch_size))
+        grid_size = patch_grid((height, width), config.patch_size)
         residual = self.super_resolution(tokens, grid_size, standardized.to(tokens.dtype))
         # Flux spans more decades than half precision holds: the sum is made in float32.
         reconstruction = residual.float() * deviation
@@ -1321,7 +1349,7 @@ def _take_patches(values: torch.Tensor, patches: torch.Tensor | None) -> torch.T
 
 
 def _scatter_patches(values: torch.Tensor, patches: torch.Tensor, num_patches: int) -> torch.Tensor:
-    everywhere = values.new_zeros(len(values), num_patches, values.shape[-1])
+    everywhere = values.new_zeros(values.shape[0], num_patches, values.shape[-1])
     return everywhere.scatter(1, patches[..., None].expand_as(values), values)
 
 

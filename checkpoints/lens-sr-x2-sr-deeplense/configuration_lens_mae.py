@@ -273,7 +273,8 @@ class LensMAEConfig(PreTrainedConfig):
         }.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"`{name}` must be one of {allowed}, not {getattr(self, name)!r}.")
-        for name in ("patch_size", "num_channels", "mask_unit_size", "stem_hidden_size", "sr_encoder_channels"):
+        sizes = ("patch_size", "num_channels", "mask_unit_size", "stem_hidden_size", "sr_encoder_channels")
+        for name in (*sizes, "decoder_num_hidden_layers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, not {getattr(self, name)}.")
         for prefix in ("", "decoder_", "sr_decoder_"):
@@ -309,6 +310,10 @@ class LensMAEConfig(PreTrainedConfig):
             raise ValueError(f"The convolutional stem has stride 4, 8 or 16; `patch_size` is {self.patch_size}.")
         if self.pooling == "cls" and not self.use_cls_token:
             raise ValueError("`pooling='cls'` needs `use_cls_token=True`; otherwise pool by 'mean' or 'mean_std_max'.")
+        for name in ("sr_pixel_std", "sr_encoder_std"):
+            value = getattr(self, name)
+            if min(value if isinstance(value, list) else [value]) <= 0:
+                raise ValueError(f"`{name}` is divided by and must be above 0, not {value}.")
         if self.sr_encoder_stretch is not None and self.sr_encoder_stretch <= 0:
             raise ValueError(f"`sr_encoder_stretch` is a flux above 0 or None, not {self.sr_encoder_stretch}.")
 

@@ -311,7 +311,9 @@ def test_a_patch_has_the_same_position_whether_it_is_masked_or_not(kind):
         torch.testing.assert_close(placed[:, :side, :side].flatten(1, 2), embeddings(images)[0])
 
 
-def test_images_of_which_nothing_is_hidden_have_no_loss_and_cannot_be_trained_on(config):
+@pytest.mark.parametrize("prediction_ratio", [None, 0.5])
+def test_images_of_which_nothing_is_hidden_have_no_loss_and_cannot_be_trained_on(config, prediction_ratio):
+    config.prediction_ratio = prediction_ratio
     model = LensMAEForPreTraining(config)
     images = torch.rand(2, 1, 32, 32)
     for given in ({"pixel_values": images, "mask_ratio": 0.0}, {"pixel_values": images[..., :8, :8]}):

@@ -576,7 +576,7 @@ class LensMAEDecoder(nn.Module):
         hidden_states = self.mask_token + positions[patch_order[:, max(first, num_visible) :]]
         if self.prediction_ratio is None:
             hidden_states = self.decode_together(torch.cat([visible, hidden_states], dim=1), num_prefix + first)
-        else:
+        elif hidden_states.shape[1]:  # without any query attention fails
             for layer in self.decoder_layers:
                 hidden_states = layer(hidden_states, visible)
         return self.decoder_pred(self.decoder_norm(hidden_states)), patch_order[:, first:]
@@ -1053,7 +1053,7 @@ class LensMAEForPreTraining(LensMAEPreTrainedModel):
         grid_size = patch_grid(pixel_values.shape[2:], self.config.patch_size)
         patch_order = outputs.ids_restore.argsort(dim=1)
         is_nothing_hidden = outputs.last_hidden_state.shape[1] == patch_order.shape[1] + self.config.use_cls_token
-        if is_nothing_hidden and (return_loss or self.training or self.config.prediction_ratio is not None):
+        if is_nothing_hidden and (return_loss or self.training):
             raise ValueError(
                 "No block of these images is hidden, so there is nothing to predict: give a larger `mask_ratio` or "
                 "larger images."
