@@ -29,6 +29,7 @@ from lens_transformers import LensMAEConfig, LensMAEForPreTraining, LensMAEImage
 from lens_transformers.data import (
     LensAugmentation,
     LensDataCollator,
+    NoSuchSplitError,
     files_of_rows,
     find_duplicates,
     get_augmentation,
@@ -171,9 +172,7 @@ def load_validation(arguments: DataArguments, task: Task, test: Dataset) -> Data
     """
     try:
         validation = _load(arguments, "validation", task)
-    except ValueError as error:
-        if "has no 'validation' split" not in str(error):  # as all that load_lensing_dataset reads have it
-            raise
+    except NoSuchSplitError as error:
         logger.info("Without validation images: %s", error)
         return None
     # Official sets have no test split: their validation images are what people test on.

@@ -1,6 +1,7 @@
 from .augmentation import LensAugmentation, get_augmentation
 from .collator import EpochCallback, LensDataCollator, MaskedCollator
 from .fits import FitsLayout
+from .folders import NoSuchSplitError
 from .loading import files_of_rows, load_lensing_dataset
 from .report import LoadReport
 from .schema import LABEL_NAMES, lens_features
@@ -15,6 +16,7 @@ __all__ = [
     "LensDataCollator",
     "LoadReport",
     "MaskedCollator",
+    "NoSuchSplitError",
     "files_of_rows",
     "find_duplicates",
     "get_augmentation",

@@ -14,7 +14,7 @@ from astropy.units import Quantity, UnitsError
 
 from .files import FileReader
 from .fits import FITS_PARAMETERS, FITS_SUFFIXES, FitsLayout
-from .folders import SPLIT_OF_NAME, count_classes, suffix_of
+from .folders import SPLIT_OF_NAME, NoSuchSplitError, count_classes, suffix_of
 from .reading import Item, RowSource
 from .report import named
 
@@ -156,7 +156,7 @@ def _rows_of_split(splits: list | None, split: str, num_rows: int, catalogue: Pa
     if splits is None:
         if split in ("train", "all"):
             return list(range(num_rows))
-        raise ValueError(f"{named(catalogue)} has no column split, so it has no {split!r} split.")
+        raise NoSuchSplitError(f"{named(catalogue)} has no column split, so it has no {split!r} split.")
     names = [SPLIT_OF_NAME.get(str(name).strip().lower()) for name in splits]
     if None in names:
         row = names.index(None)
@@ -164,5 +164,5 @@ def _rows_of_split(splits: list | None, split: str, num_rows: int, catalogue: Pa
     rows = [row for row, name in enumerate(names) if split in (name, "all")]
     if not rows:
         there = Counter(name for name in names if name)
-        raise ValueError(f"{named(catalogue)} has no {split!r} split; it has {', '.join(sorted(there))}.")
+        raise NoSuchSplitError(f"{named(catalogue)} has no {split!r} split; it has {', '.join(sorted(there))}.")
     return rows

@@ -13,7 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from .folders import SPLIT_OF_NAME, count_classes, files_in, folders_in, split_in, suffix_of
+from .folders import SPLIT_OF_NAME, NoSuchSplitError, count_classes, files_in, folders_in, split_in, suffix_of
 from .images import as_image, check_real
 from .npy import read_npy_bytes
 from .reading import Item, RowSource
@@ -57,7 +57,7 @@ def containers_source(source: Path, split: str, *, task: str) -> RowSource:
     there = {group.split or "train" for group in groups}
     chosen = [group for group in groups if split in (group.split or "train", "all")]
     if not chosen:
-        raise ValueError(f"{named(source)} has no {split!r} split; it has {', '.join(sorted(there))}.")
+        raise NoSuchSplitError(f"{named(source)} has no {split!r} split; it has {', '.join(sorted(there))}.")
     items = [item for group in chosen for item in group.items()]
     if task == "super_resolution" and not all("target" in group.keys for group in chosen):
         raise ValueError(f"{named(source)}: task super_resolution needs arrays lr and hr, or image and target.")

@@ -42,6 +42,10 @@ _CLASS_PREFIX = re.compile(rf"(?:{_LONG_SPELLINGS})(?![a-z])|no(?=(?:[_\-. ]sim)
 _NUM_NAMED = 3
 
 
+class NoSuchSplitError(ValueError):
+    """A data set has no split of this name, which is no fault of those that it has."""
+
+
 def split_in(name: str) -> str | None:
     """The split that a word of a name tells, as in `"lenses_test.parquet"`, the first if there are several."""
     words = re.split(r"[/_\-. ]+", name.lower())
@@ -60,20 +64,20 @@ def split_folders(folder: Path, split: str) -> list[Path]:
         The folders, sorted by name.
 
     Raises:
-        ValueError: If the set has no such split.
+        NoSuchSplitError: If the set has none of this name.
     """
     folders = [path for path in folders_in(folder) if path.name.lower() in SPLIT_OF_NAME]
     if not folders:
         if split in ("train", "all"):
             return [folder]
-        raise ValueError(
+        raise NoSuchSplitError(
             f"{named(folder)} is not divided into train/, val/ and test/ folders, so it has no {split!r} split; "
             "split='all' loads all of it, and `split_fractions` divides it."
         )
     found = [path for path in folders if split in ("all", SPLIT_OF_NAME[path.name.lower()])]
     if not found:
         there = sorted({SPLIT_OF_NAME[path.name.lower()] for path in folders})
-        raise ValueError(f"{named(folder)} has no {split!r} split; it has {', '.join(there)}.")
+        raise NoSuchSplitError(f"{named(folder)} has no {split!r} split; it has {', '.join(there)}.")
     return found
 
 

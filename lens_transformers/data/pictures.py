@@ -10,7 +10,7 @@ from datasets import DatasetDict, Image, load_dataset
 from PIL import Image as PilImage
 from PIL import UnidentifiedImageError
 
-from .folders import count_classes
+from .folders import NoSuchSplitError, count_classes
 from .images import as_image
 from .reading import Item, RowSource
 from .report import named
@@ -49,7 +49,7 @@ def pictures_source(folder: Path, split: str, *, need_labels: bool) -> RowSource
     """
     splits = _imagefolder(folder)
     if split != "all" and split not in splits:
-        raise ValueError(f"{named(folder)} has no {split!r} split; it has {', '.join(splits)}.")
+        raise NoSuchSplitError(f"{named(folder)} has no {split!r} split; it has {', '.join(splits)}.")
     items: list[Item] = []
     parameters: dict[str, str] = {}
     for name, table in splits.items():

@@ -25,7 +25,7 @@ from datasets import (
     load_from_disk,
 )
 
-from .folders import SPLIT_OF_NAME, split_in
+from .folders import SPLIT_OF_NAME, NoSuchSplitError, split_in
 from .images import as_image, check_pair, check_shape, fill_missing, pixel_problems
 from .pictures import read_picture
 from .reading import Item, RowSource, read_rows, unwritable_cache
@@ -198,7 +198,7 @@ def _split_of_file(path: Path) -> str:
 
 def _check_split(there: Mapping[str, Any], source: str | Path, split: str) -> None:
     if split != "all" and split not in there:
-        raise ValueError(f"{named(source)} has no {split!r} split; its data/ has {', '.join(sorted(there))}.")
+        raise NoSuchSplitError(f"{named(source)} has no {split!r} split; its data/ has {', '.join(sorted(there))}.")
 
 
 def _in_order(splits: Mapping[str, Any], source: str | Path, split: str) -> Any:
