@@ -159,7 +159,7 @@ def grad_cam(model: PreTrainedModel, pixel_values: torch.Tensor, class_ids: Sequ
     """
     with _read_out(model, pixel_values) as (outputs, _):
         logit = _logit_of(outputs, class_ids)
-        silent = None
+        found = None
         for features in reversed(outputs.hidden_states or ()):
             (gradient,) = torch.autograd.grad(logit, features, retain_graph=True, allow_unused=True)
             if gradient is None:
@@ -168,13 +168,13 @@ def grad_cam(model: PreTrainedModel, pixel_values: torch.Tensor, class_ids: Sequ
                 weighted = features.detach() * gradient.mean(dim=(2, 3), keepdim=True)
                 return _to_image(weighted.sum(dim=1).clamp(min=0), None, pixel_values)
             gradient = _patches(gradient, model, pixel_values)
+            weighted = _patches(features.detach(), model, pixel_values) * gradient.mean(dim=(1, 2), keepdim=True)
+            found = weighted.sum(dim=-1).clamp(min=0)
             if gradient.any():
-                weighted = _patches(features.detach(), model, pixel_values) * gradient.mean(dim=(1, 2), keepdim=True)
-                return _to_image(weighted.sum(dim=-1).clamp(min=0), model, pixel_values)
-            silent = gradient.sum(dim=-1)
-        if silent is not None:
-            # A classifier that has learned nothing yet: no place speaks for the class.
-            return _to_image(torch.zeros_like(silent), model, pixel_values)
+                break
+        # Of a classifier that has learned nothing yet no place speaks for the class: the map is zero.
+        if found is not None:
+            return _to_image(found, model, pixel_values)
     raise ValueError(f"{type(model).__name__} returns no hidden states that its logits depend on, place by place.")
 
 
