@@ -15,6 +15,7 @@ from transformers.integrations import is_tensorboard_available
 from lens_transformers import LensMAEConfig, LensMAEImageProcessor
 from lens_transformers.data.augmentation import AUGMENTATIONS
 from lens_transformers.data.report import OnError
+from lens_transformers.hub.files import from_json
 
 
 def has_fast_bfloat16() -> bool:
@@ -88,20 +89,6 @@ class DataArguments:
         self.augmentation_settings = from_json(self, "augmentation_settings")
         self.fits_layout = from_json(self, "fits_layout")
         self.split_fractions = from_json(self, "split_fractions")
-
-
-def from_json(arguments: Any, name: str) -> Any:
-    """What an argument says that is JSON on the command line and may be none; raises ValueError if it is no object."""
-    text = getattr(arguments, name)
-    if not isinstance(text, str):
-        return text
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"--{name} {text} is not JSON: {error}.") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"--{name} {text} must map names to values.")
-    return value
 
 
 @dataclass

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from command_line import from_json, parse_arguments
+from command_line import parse_arguments
 from run_mae import check_blocks
 from run_sr import check_coordinates, save_output
 from table_parts import WRITERS, TableParts
@@ -35,6 +35,7 @@ from lens_transformers import LensMAEForPreTraining, LensMAEImageProcessor, pipe
 from lens_transformers.data import LensDataCollator, MaskedCollator
 from lens_transformers.data.folders import files_in
 from lens_transformers.evaluation.reconstruction import in_flux, masked_errors
+from lens_transformers.hub.files import from_json
 from lens_transformers.pipelines import FILE_SUFFIXES, LensClassification, LensSuperResolution, read_image_file
 from lens_transformers.report.loading import make_fits_layout
 

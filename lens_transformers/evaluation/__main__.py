@@ -32,15 +32,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _report(options: argparse.Namespace) -> int:
     # The report stands on this room: the room must not need it.
+    from ..hub.files import from_json
     from ..report import write_report
 
+    reading = {"on_error": options.on_error, "nan_fill": options.nan_fill}
+    reading["fits_layout"] = from_json(options, "fits_layout")
     page = write_report(
         options.checkpoints,
         options.output,
         options.dataset,
         split=options.split,
         data_range=options.data_range,
-        reading=_reading(options),
+        reading={name: value for name, value in reading.items() if value is not None},
         title=options.title,
         words=_read_words(options.words) if options.words else None,
         brief=options.brief,
@@ -73,19 +76,6 @@ def _explain(options: argparse.Namespace) -> int:
     for sentence in refused:
         print(sentence)
     return 0
-
-
-def _reading(options: argparse.Namespace) -> dict[str, Any]:
-    """What was asked for of how to read images."""
-    reading = {"on_error": options.on_error, "nan_fill": options.nan_fill}
-    if options.fits_layout is not None:
-        try:
-            reading["fits_layout"] = json.loads(options.fits_layout)
-        except ValueError as error:
-            raise ValueError(f"--fits_layout {options.fits_layout} is not JSON: {error}.") from error
-        if not isinstance(reading["fits_layout"], dict):
-            raise ValueError(f"--fits_layout {options.fits_layout} must map names to values.")
-    return {name: value for name, value in reading.items() if value is not None}
 
 
 def _read_words(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Reading JSON, and writing a text file whole or not at all."""
+"""Reading JSON, of files and of the command line, and writing a text file whole or not at all."""
 
 import json
 from pathlib import Path
@@ -17,6 +17,24 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}.") from error
+
+
+def from_json(arguments: Any, name: str) -> Any:
+    """Reads an argument that is JSON on the command line, and may be none or be read already.
+
+    Raises:
+        ValueError: If it is no JSON of an object; the message names the argument.
+    """
+    text = getattr(arguments, name)
+    if not isinstance(text, str):
+        return text
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"--{name} {text} is not JSON: {error}.") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"--{name} {text} must map names to values.")
+    return value
 
 
 def write_text_atomically(path: str | Path, text: str) -> Path:
