@@ -17,6 +17,7 @@ from transformers.modeling_outputs import ImageClassifierOutput
 from transformers.models.swin2sr.modeling_swin2sr import ImageSuperResolutionOutput
 
 from lens_transformers import LensMAEConfig
+from lens_transformers.models.lens_mae.modeling_lens_mae import to_channels_last
 
 
 __all__ = ["EDSR", "ResNet", "SmallResNetConfig"]
@@ -76,7 +77,8 @@ class EDSR(PreTrainedModel):
 
     def forward(self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None) -> ImageSuperResolutionOutput:
         """Sharpens images `(batch, bands, height, width)`; the loss is the L1 distance, as in the paper."""
-        first = hidden = self.head((pixel_values - self.sr_pixel_mean) / self.sr_pixel_std)
+        scaled = (pixel_values - self.sr_pixel_mean) / self.sr_pixel_std
+        first = hidden = self.head(to_channels_last(scaled))
         for block in self.blocks:
             hidden = hidden + block(hidden)
         reconstruction = self.sr_pixel_mean + self.sr_pixel_std * self.tail(first + self.body(hidden)).float()
@@ -126,7 +128,7 @@ class ResNet(PreTrainedModel):
 
     def forward(self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None) -> ImageClassifierOutput:
         """Classifies images `(batch, bands, height, width)`."""
-        hidden = self.stem(pixel_values)
+        hidden = self.stem(to_channels_last(pixel_values))
         for block in self.blocks:
             hidden = block(hidden)
         logits = self.classifier(hidden.mean(dim=(2, 3)))

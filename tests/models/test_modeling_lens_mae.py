@@ -517,6 +517,19 @@ def test_per_band_constants_are_applied_to_their_band():
     assert torch.equal(reconstruction[0, :, 0, 0], torch.tensor([1.0, -3.0]))
 
 
+@pytest.mark.parametrize("bands", [1, 3])
+@pytest.mark.parametrize("head", [LensMAEForClassification, LensMAEForSuperResolution])
+def test_every_convolution_has_its_channels_last(head, bands):
+    model = head(conv_config(num_channels=bands))
+    layouts = {}
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(lambda _, given, __, name=name: layouts.update({name: given[0].stride()}))
+    model(torch.rand(2, bands, 16, 16))
+    assert layouts
+    assert {name for name, strides in layouts.items() if strides[1] != 1} == set()
+
+
 def test_the_assignments_head_has_no_path_for_pixels():
     config = LensMAEConfig(**{**SMALL, "sr_decoder_hidden_size": 32}, sr_head="staged", sr_skip=False)
     model = LensMAEForSuperResolution(config)

@@ -179,6 +179,21 @@ def from_patches(patches: torch.Tensor, patch_size: int, grid_size: tuple[int, i
     return pixels.reshape(batch_size, -1, rows * patch_size, columns * patch_size)
 
 
+def to_channels_last(pixel_values: torch.Tensor) -> torch.Tensor:
+    """Lay out images or features with their channels last, where convolutions are faster.
+
+    A convolution hands that layout on. `contiguous` would leave images of one band with strides that are taken for
+    channels first.
+
+    Args:
+        pixel_values: Of shape `(batch_size, num_channels, height, width)`.
+
+    Returns:
+        The same, in memory of its own.
+    """
+    return pixel_values.clone(memory_format=torch.channels_last)
+
+
 def sincos_positions(
     rows: torch.Tensor, columns: torch.Tensor, hidden_size: int, temperature: float = 10000.0
 ) -> torch.Tensor:
@@ -321,7 +336,7 @@ class LensMAEConvStem(nn.Module):
         self.projection = nn.Conv2d(width, config.hidden_size, 1)
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        features = self.convolution(pixel_values.contiguous(memory_format=torch.channels_last))
+        features = self.convolution(to_channels_last(pixel_values))
         features = nn.functional.relu(self.norm(features))
         for block in self.blocks:
             features = block(features)
@@ -648,11 +663,11 @@ class LensMAEResidualUpsampler(nn.Module):
     def forward(self, tokens: torch.Tensor, grid_size: tuple[int, int], pixel_values: torch.Tensor) -> torch.Tensor:
         height, width = pixel_values.shape[2:]
         encoded = from_patches(self.token_projection(tokens), self.patch_size, grid_size)[..., :height, :width]
-        shallow = self.conv_in(pixel_values.contiguous(memory_format=torch.channels_last))
+        shallow = self.conv_in(to_channels_last(pixel_values))
         deep = shallow
         for block in self.blocks:
             deep = block(deep)
-        deep = self.fusion(torch.cat([deep, encoded], dim=1))
+        deep = self.fusion(torch.cat([deep, to_channels_last(encoded)], dim=1))
         deep = nn.functional.relu(self.tail(deep) + shallow)
         return nn.functional.pixel_shuffle(self.conv_out(deep), self.upscale)
 
