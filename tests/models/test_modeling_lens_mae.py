@@ -670,6 +670,29 @@ def test_half_precision_runs_and_stays_close(head, dtype, config):
             assert (one - other.float()).abs().max() < 0.1 * one.abs().max()
 
 
+@pytest.mark.parametrize("head", HEADS)
+def test_shapes_are_known_without_any_memory(head, config):
+    with torch.device("meta"):
+        outputs = head(config)(torch.rand(2, 1, 32, 32))
+    assert all(output.is_meta for output in outputs.to_tuple())
+
+
+@pytest.mark.parametrize("prediction_ratio", [None, 0.5])
+def test_autocast_casts_the_tokens_that_attention_maps_once(prediction_ratio):
+    model = LensMAEForPreTraining(conv_config(prediction_ratio=prediction_ratio))
+    given = {}
+    for name, module in model.named_modules():
+        if name.endswith(("k_proj", "v_proj")):
+            module.register_forward_hook(lambda _, inputs, __, name=name: given.update({name: inputs[0]}))
+    with torch.autocast("cpu", torch.bfloat16):
+        model(torch.rand(2, 1, 32, 32))
+    keys = {name: tokens for name, tokens in given.items() if name.endswith("k_proj")}
+    assert len(keys) == 3
+    for name, tokens in keys.items():
+        assert tokens.dtype == torch.bfloat16
+        assert tokens.data_ptr() == given[name.replace("k_proj", "v_proj")].data_ptr()
+
+
 def test_gradient_checkpointing_gives_the_same_gradients(config):
     images, noise = torch.rand(2, 1, 32, 32), torch.rand(2, (32 // config.mask_block_size) ** 2)
     gradients = []

@@ -194,6 +194,14 @@ def to_channels_last(pixel_values: torch.Tensor) -> torch.Tensor:
     return pixel_values.clone(memory_format=torch.channels_last)
 
 
+def to_autocast(hidden_states: torch.Tensor) -> torch.Tensor:
+    """Cast tokens that go through several linear maps once, where autocast would do so, and keep a copy, for each."""
+    device_type = hidden_states.device.type
+    if torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type):
+        return hidden_states.to(torch.get_autocast_dtype(device_type))
+    return hidden_states
+
+
 def sincos_positions(
     rows: torch.Tensor, columns: torch.Tensor, hidden_size: int, temperature: float = 10000.0
 ) -> torch.Tensor:
@@ -530,7 +538,7 @@ class LensMAELayer(GradientCheckpointingLayer):
     ) -> torch.Tensor:
         """Give these tokens changed, once they looked at the key-value states or, without any, at all tokens."""
         residual = hidden_states[:, changed]
-        normed_states = self.layernorm_before(hidden_states)
+        normed_states = to_autocast(self.layernorm_before(hidden_states))
         if key_value_states is None:
             key_value_states = normed_states
         hidden_states, _ = self.attention(normed_states[:, changed], key_value_states, **kwargs)
@@ -592,6 +600,7 @@ class LensMAEDecoder(nn.Module):
         if self.prediction_ratio is None:
             hidden_states = self.decode_together(torch.cat([visible, hidden_states], dim=1), num_prefix + first)
         elif hidden_states.shape[1]:  # without any query attention fails
+            visible = to_autocast(visible)
             for layer in self.decoder_layers:
                 hidden_states = layer(hidden_states, visible)
         return self.decoder_pred(self.decoder_norm(hidden_states)), patch_order[:, first:]
