@@ -124,11 +124,11 @@ def main(model_class: type[PreTrainedModel] = LensMAEForSuperResolution) -> None
     set_up(arguments)
     splits = load_splits(data_arguments, "super_resolution", choosing=arguments.load_best_model_at_end)
     train, validation, test = splits.train, splits.validation, splits.test
-    upscale = find_upscale(train)
-    if find_upscale(test) != upscale:
+    upscale, tested_upscale = find_upscale(train), find_upscale(test)
+    if tested_upscale != upscale:
         raise ValueError(
-            f"--test_dataset {data_arguments.test_dataset}: its targets are {find_upscale(test)} times as wide as its "
-            f"images, those to train on {upscale} times."
+            f"{data_arguments.test_dataset or data_arguments.dataset}: the targets to test on are {tested_upscale} "
+            f"times as wide as their images, those to train on {upscale} times."
         )
     if data_arguments.data_range is None:
         data_arguments.data_range = unit_range(

@@ -14,7 +14,7 @@ from .calibration import confidence_gaps
 from .metric import InMemoryMetric, as_array
 
 
-__all__ = ["ClassificationMetric"]
+__all__ = ["ClassificationMetric", "check_probabilities"]
 
 
 class ClassificationMetric(InMemoryMetric):
@@ -55,20 +55,7 @@ class ClassificationMetric(InMemoryMetric):
                 f"predictions must be (batch, {num_classes}) and references (batch,), "
                 f"got {probabilities.shape} and {labels.shape}."
             )
-        undefined = ~np.isfinite(probabilities).all(axis=1)
-        if undefined.any():
-            raise ValueError(
-                f"predictions: {undefined.sum()} of {len(labels)} rows have a probability that is NaN or infinite, "
-                f"first row {np.argmax(undefined)}. Look for NaN pixels in its image, or a training that diverged."
-            )
-        # Half-precision softmax is off by up to a few 1e-3.
-        wrong = ~(np.isclose(probabilities.sum(axis=1), 1.0, atol=1e-2) & (probabilities >= 0).all(axis=1))
-        if wrong.any():
-            row = int(np.argmax(wrong))
-            raise ValueError(
-                f"predictions must be probabilities that sum to one; {wrong.sum()} of {len(wrong)} rows do not, "
-                f"first row {row}: {probabilities[row].tolist()}. Apply a softmax to logits first."
-            )
+        check_probabilities("predictions", probabilities)
         if labels.dtype.kind not in "iu" or (labels < 0).any() or (labels >= num_classes).any():
             raise ValueError(f"references must be class ids 0 to {num_classes - 1}, got {np.unique(labels)[:10]}.")
         super().add_batch(predictions=probabilities, references=labels)
@@ -121,3 +108,29 @@ class ClassificationMetric(InMemoryMetric):
 
         result = compute_with_intervals(statistics, num_images, confidence_level, seed)
         return {**result, "confusion_matrix": confusion_matrix(labels, predicted, labels=ids).tolist()}
+
+
+def check_probabilities(argument: str, probabilities: np.ndarray) -> None:
+    """Refuses what no softmax has made.
+
+    Args:
+        argument: Name of the argument, for the error.
+        probabilities: Array `(batch, classes)`.
+
+    Raises:
+        ValueError: If a row has something else than numbers from 0 on that sum to one.
+    """
+    undefined = ~np.isfinite(probabilities).all(axis=1)
+    if undefined.any():
+        raise ValueError(
+            f"{argument}: {undefined.sum()} of {len(undefined)} rows have a probability that is NaN or infinite, "
+            f"first row {np.argmax(undefined)}. Look for NaN pixels in its image, or a training that diverged."
+        )
+    # Half-precision softmax is off by up to a few 1e-3.
+    wrong = ~(np.isclose(probabilities.sum(axis=1), 1.0, atol=1e-2) & (probabilities >= 0).all(axis=1))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(
+            f"{argument} must be probabilities that sum to one; {wrong.sum()} of {len(wrong)} rows do not, "
+            f"first row {row}: {probabilities[row].tolist()}. Apply a softmax to logits first."
+        )

@@ -11,6 +11,7 @@ from sklearn.metrics import auc, confusion_matrix, roc_curve
 
 from ..evaluation.binning import wilson_interval
 from ..evaluation.calibration import expected_calibration_error
+from ..evaluation.classification import check_probabilities
 from ..evaluation.metric import as_array
 from .style import INK, MUTED, axes_for, colours_of, figure_of, frame
 
@@ -163,14 +164,7 @@ def _checked(labels, probabilities, class_names: Sequence[str]) -> tuple[np.ndar
             f"probabilities has shape {probabilities.shape}; {len(labels)} labels of {len(class_names)} classes "
             f"need {(len(labels), len(class_names))}."
         )
-    # NaN fails the comparison too; a softmax in half precision is off by up to a few 1e-3.
-    wrong = np.flatnonzero(~(np.abs(probabilities.sum(axis=1) - 1) < 1e-2) | (probabilities < 0).any(axis=1))
-    if wrong.size:
-        row = int(wrong[0])
-        raise ValueError(
-            f"probabilities: {wrong.size} rows do not hold probabilities that sum to one, the first is row {row}: "
-            f"{probabilities[row].tolist()}. Apply softmax to logits first."
-        )
+    check_probabilities("probabilities", probabilities)
     return labels, probabilities
 
 
