@@ -110,7 +110,11 @@ class RunTrainer(LensTrainer):
             output = super().train(*args, **kwargs)
         if self._stop.stopped:
             sys.exit(f"Stopped after step {self.state.global_step}. {self._describe_last_checkpoint()}")
+        seconds = output.metrics["train_runtime"]
         output.metrics["train_runtime"] += self._duration.before
+        # Trainer divides all that was trained on by the seconds since the run was resumed.
+        for speed in ("train_samples_per_second", "train_steps_per_second"):
+            output.metrics[speed] *= seconds / output.metrics["train_runtime"]
         if self._stop.received:
             logger.warning("All steps were done: the run is saved and measured.")
         best_is_loaded = self.args.load_best_model_at_end and self.state.best_model_checkpoint is not None

@@ -95,6 +95,7 @@ def test_time_and_images_are_those_of_all_sessions(rings, run_script, monkeypatc
     run_script(run_mae, *flags, "--resume_from_checkpoint", True)
     training = json.loads((tmp_path / "results.json").read_text())["training"]
     assert 1000 < training["train_runtime_s"] < 1100
+    assert json.loads((tmp_path / "all_results.json").read_text())["train_samples_per_second"] < 0.1
     assert training["images_seen"] == 30 + 30 + 2 * 8  # a step sees 8, the last of an epoch 6
 
 
