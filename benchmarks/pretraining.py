@@ -292,7 +292,10 @@ class Study:
         if target == "partial":
             settings = {"prediction_ratio": PREDICTION_RATIO}
         elif target == "imprint":
-            settings = {"imprint_loss_weight": 1.0, "imprint_std": self.images["imprint"][:NUM_MEASURED].std().item()}
+            settings = {
+                "imprint_loss_weight": self.recipe["imprint_loss_weight"],
+                "imprint_std": self.images["imprint"][:NUM_MEASURED].std().item(),
+            }
         return LensMAEForPreTraining(self.make_config(**settings)).to(DEVICE)
 
     def pretrain(self, target: str, seed: int) -> tuple[LensMAEModel, Cost]:

@@ -179,6 +179,29 @@ def from_patches(patches: torch.Tensor, patch_size: int, grid_size: tuple[int, i
     return pixels.reshape(batch_size, -1, rows * patch_size, columns * patch_size)
 
 
+def to_channels_last(pixel_values: torch.Tensor) -> torch.Tensor:
+    """Lay out images or features with their channels last, where convolutions are faster.
+
+    A convolution hands that layout on. `contiguous` would leave images of one band with strides that are taken for
+    channels first.
+
+    Args:
+        pixel_values: Of shape `(batch_size, num_channels, height, width)`.
+
+    Returns:
+        The same, in memory of its own.
+    """
+    return pixel_values.clone(memory_format=torch.channels_last)
+
+
+def to_autocast(hidden_states: torch.Tensor) -> torch.Tensor:
+    """Cast tokens that go through several linear maps once, where autocast would do so, and keep a copy, for each."""
+    device_type = hidden_states.device.type
+    if torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type):
+        return hidden_states.to(torch.get_autocast_dtype(device_type))
+    return hidden_states
+
+
 def sincos_positions(
     rows: torch.Tensor, columns: torch.Tensor, hidden_size: int, temperature: float = 10000.0
 ) -> torch.Tensor:
@@ -321,7 +344,7 @@ class LensMAEConvStem(nn.Module):
         self.projection = nn.Conv2d(width, config.hidden_size, 1)
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        features = self.convolution(pixel_values.contiguous(memory_format=torch.channels_last))
+        features = self.convolution(to_channels_last(pixel_values))
         features = nn.functional.relu(self.norm(features))
         for block in self.blocks:
             features = block(features)
@@ -515,7 +538,7 @@ class LensMAELayer(GradientCheckpointingLayer):
     ) -> torch.Tensor:
         """Give these tokens changed, once they looked at the key-value states or, without any, at all tokens."""
         residual = hidden_states[:, changed]
-        normed_states = self.layernorm_before(hidden_states)
+        normed_states = to_autocast(self.layernorm_before(hidden_states))
         if key_value_states is None:
             key_value_states = normed_states
         hidden_states, _ = self.attention(normed_states[:, changed], key_value_states, **kwargs)
@@ -577,6 +600,7 @@ class LensMAEDecoder(nn.Module):
         if self.prediction_ratio is None:
             hidden_states = self.decode_together(torch.cat([visible, hidden_states], dim=1), num_prefix + first)
         elif hidden_states.shape[1]:  # without any query attention fails
+            visible = to_autocast(visible)
             for layer in self.decoder_layers:
                 hidden_states = layer(hidden_states, visible)
         return self.decoder_pred(self.decoder_norm(hidden_states)), patch_order[:, first:]
@@ -648,11 +672,11 @@ class LensMAEResidualUpsampler(nn.Module):
     def forward(self, tokens: torch.Tensor, grid_size: tuple[int, int], pixel_values: torch.Tensor) -> torch.Tensor:
         height, width = pixel_values.shape[2:]
         encoded = from_patches(self.token_projection(tokens), self.patch_size, grid_size)[..., :height, :width]
-        shallow = self.conv_in(pixel_values.contiguous(memory_format=torch.channels_last))
+        shallow = self.conv_in(to_channels_last(pixel_values))
         deep = shallow
         for block in self.blocks:
             deep = block(deep)
-        deep = self.fusion(torch.cat([deep, encoded], dim=1))
+        deep = self.fusion(torch.cat([deep, to_channels_last(encoded)], dim=1))
         deep = nn.functional.relu(self.tail(deep) + shallow)
         return nn.functional.pixel_shuffle(self.conv_out(deep), self.upscale)
 

@@ -19,6 +19,7 @@ RECIPE = {
     "fractions": [1.0, 0.5],
     "seeds": [0],
     "model_size": "tiny",
+    "imprint_loss_weight": 2.0,
     "pretraining": {"num_steps": 3, **STEPS},
     "fine_tuning": {"num_steps": 2, **STEPS},
     "probe": {"num_steps": 2, **STEPS},

@@ -78,7 +78,7 @@ def test_pretraining_learns_the_imprint_where_images_come_with_one(launch, lense
     model = AutoModelForPreTraining.from_pretrained(tmp_path)
     processor = AutoImageProcessor.from_pretrained(tmp_path)
     imprints = simulate_dataset("deeplense_model_2", 24, start=2**60, imprint=True)["imprint"][:]
-    assert model.config.imprint_loss_weight == 1
+    assert model.config.imprint_loss_weight == 8
     assert model.config.imprint_std == pytest.approx(
         processor(imprints, return_tensors="pt").pixel_values.std().item()
     )
