@@ -54,9 +54,9 @@ RECIPE = Path(__file__).with_name(f"{NAME}.yaml")
 MAX_LINEAR = 12_000
 STRETCH = 0.02
 NUM_NEIGHBOURS = 20
-# What an encoder learns before it sees a label: the hidden pixels; a quarter of them at each step; or all of them, and
+# What an encoder learns before it sees a label: the hidden pixels; an eighth of them at each step; or all of them, and
 # the imprint of substructure.
-PREDICTION_RATIO = 0.25
+PREDICTION_RATIO = 0.125
 TARGETS = ("pixels", "partial", "imprint")
 PROBES = ("linear", "attentive", "knn")
 ROWS = (

@@ -17,7 +17,7 @@ WORDS = {
     "scratch_total": "ours from scratch, equal total",
     "random": "drawn at random",
     "pixels": "pretrained on pixels",
-    "partial": "pretrained on a quarter of the hidden pixels",
+    "partial": "pretrained on an eighth of the hidden pixels",
     "imprint": "pretrained on pixels and imprint",
     "linear": "frozen, linear probe",
     "attentive": "frozen, attentive probe",

@@ -5,7 +5,7 @@
 A step is the loss, its gradients and fused AdamW. `base` is the published network on one band of 224x224 pixels,
 `tiny` the widths of our smallest on 64x64, both with the linear stem and the class token that ViTMAE has; in bfloat16
 a step runs in autocast, as Trainer has it. ViTMAE is given the sin-cos positions that its published weights have and a
-new one lacks, and every attention that it can run here; the fastest counts. `partial` predicts a quarter of the hidden
+new one lacks, and every attention that it can run here; the fastest counts. `partial` predicts an eighth of the hidden
 patches (`prediction_ratio`). On a CPU one core is timed, on a GPU the clock; `tiny`, whose steps are short, in eight
 times as many rounds. The floating-point operations of matrix products are counted as well: where these are most of a
 step, as for `base` in float32, it can hardly be more times as fast than it has fewer of them.
@@ -30,7 +30,7 @@ NETWORKS = {
     "tiny": (LensMAEConfig.from_size("tiny", **VIT_LAYOUT), 64, 64, 1024),
 }
 ROUNDS = {"base": 1, "tiny": 8}
-PREDICTION_RATIO = 0.25
+PREDICTION_RATIO = 0.125
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 MODELS = ("full", "partial", "vit_mae_sdpa", "vit_mae_eager")
 # In bfloat16, where ours too makes attention of two matrix products on a CPU: of the fused one torch counts none.
