@@ -46,6 +46,7 @@ from lens_transformers.simulation import simulate
 from .learning import DEVICE, NUM_MEASURED, Cost, Schedule, count_flops, embed, learn, predict
 from .peers import ResNet, SmallResNetConfig
 from .results import FOLDER, known_results, machine, write_results
+from .training_step import PREDICTION_RATIO
 
 
 NAME = "pretraining"
@@ -56,7 +57,6 @@ STRETCH = 0.02
 NUM_NEIGHBOURS = 20
 # What an encoder learns before it sees a label: the hidden pixels; an eighth of them at each step; or all of them, and
 # the imprint of substructure.
-PREDICTION_RATIO = 0.125
 TARGETS = ("pixels", "partial", "imprint")
 PROBES = ("linear", "attentive", "knn")
 ROWS = (

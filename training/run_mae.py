@@ -58,8 +58,6 @@ NUM_FIGURE_ROWS = 4
 NUM_SEARCHED = 50
 # Rows among which a stream of stored images is shuffled; simulated ones come at random.
 BUFFER_SIZE = 1000
-# Beside 1 of the hidden pixels: with 1 too, an encoder of few steps learns too little of it (benchmarks/README.md).
-IMPRINT_LOSS_WEIGHT = 8.0
 # The row of whoever says that substructure changes nothing.
 NO_IMPRINT = "No imprint"
 # Images of a stream, which may have to be simulated, that the image processor's constants are measured on.
@@ -98,11 +96,12 @@ class PretrainingArguments(LensTrainingArguments):
             "Default: that of the configuration; of a new one, all of them by the decoder of ViT-MAE."
         },
     )
-    imprint_loss_weight: float | None = field(
-        default=None,
+    # With as little as the 1 of the hidden pixels, an encoder of few steps learns too little of it.
+    imprint_loss_weight: float = field(
+        default=8.0,
         metadata={
-            "help": f"What the loss of the imprint of substructure counts, where images come with one. Default: "
-            f"{IMPRINT_LOSS_WEIGHT:g}; images that come without count nothing."
+            "help": "What the loss of the imprint of substructure counts, where images come with one; images that "
+            "come without count nothing."
         },
     )
     figure_epochs: int = field(
@@ -268,8 +267,7 @@ def settings_of_imprint(
     deviation = image_processor(imprints, return_tensors="pt").pixel_values.std().item()
     if deviation == 0:
         raise ValueError(f"In the first {len(imprints)} images substructure leaves no imprint: leave that column out.")
-    weight = IMPRINT_LOSS_WEIGHT if arguments.imprint_loss_weight is None else arguments.imprint_loss_weight
-    return {"imprint_loss_weight": weight, "imprint_std": deviation}
+    return {"imprint_loss_weight": arguments.imprint_loss_weight, "imprint_std": deviation}
 
 
 def check_blocks(config: LensMAEConfig, size: Sequence[int]) -> None:

@@ -6,7 +6,6 @@ python -m lens_transformers.evaluation explain runs/dm --preset lens_default
 """
 
 import argparse
-import json
 import logging
 import sys
 from pathlib import Path
@@ -79,10 +78,9 @@ def _explain(options: argparse.Namespace) -> int:
 
 
 def _read_words(path: Path) -> dict[str, Any]:
-    try:
-        words = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}.") from error
+    from ..hub.files import read_json
+
+    words = read_json(path)
     if not isinstance(words, dict):
         raise ValueError(f"{path} must hold an object with headline, highlights or next, got {words!r}.")
     return words

@@ -57,6 +57,15 @@ def conv_config(**overrides):
     return LensMAEConfig(**{**SMALL, **STEMS["conv"], "num_labels": 3, **overrides})
 
 
+def recorded_inputs(model, is_recorded):
+    """What the next pass gives to those modules, by their names."""
+    given = {}
+    for name, module in model.named_modules():
+        if is_recorded(name, module):
+            module.register_forward_hook(lambda _, inputs, __, name=name: given.update({name: inputs[0]}))
+    return given
+
+
 # Masking
 
 
@@ -521,13 +530,10 @@ def test_per_band_constants_are_applied_to_their_band():
 @pytest.mark.parametrize("head", [LensMAEForClassification, LensMAEForSuperResolution])
 def test_every_convolution_has_its_channels_last(head, bands):
     model = head(conv_config(num_channels=bands))
-    layouts = {}
-    for name, module in model.named_modules():
-        if isinstance(module, torch.nn.Conv2d):
-            module.register_forward_hook(lambda _, given, __, name=name: layouts.update({name: given[0].stride()}))
+    given = recorded_inputs(model, lambda _, module: isinstance(module, torch.nn.Conv2d))
     model(torch.rand(2, bands, 16, 16))
-    assert layouts
-    assert {name for name, strides in layouts.items() if strides[1] != 1} == set()
+    assert given
+    assert {name for name, features in given.items() if features.stride(1) != 1} == set()
 
 
 def test_the_assignments_head_has_no_path_for_pixels():
@@ -680,10 +686,7 @@ def test_shapes_are_known_without_any_memory(head, config):
 @pytest.mark.parametrize("prediction_ratio", [None, 0.5])
 def test_autocast_casts_the_tokens_that_attention_maps_once(prediction_ratio):
     model = LensMAEForPreTraining(conv_config(prediction_ratio=prediction_ratio))
-    given = {}
-    for name, module in model.named_modules():
-        if name.endswith(("k_proj", "v_proj")):
-            module.register_forward_hook(lambda _, inputs, __, name=name: given.update({name: inputs[0]}))
+    given = recorded_inputs(model, lambda name, _: name.endswith(("k_proj", "v_proj")))
     with torch.autocast("cpu", torch.bfloat16):
         model(torch.rand(2, 1, 32, 32))
     keys = {name: tokens for name, tokens in given.items() if name.endswith("k_proj")}

@@ -51,10 +51,13 @@ def test_a_class_that_never_occurs_is_an_empty_row():
         ),
         (
             lambda: plot_roc(LABELS, PROBABILITIES * 2, NAMES),
-            "probabilities must be .* 6 of 6 rows do not, first row 0: .*softmax",
+            "probabilities must be probabilities that sum to one; 6 of 6 rows do not, first row 0: .*softmax",
         ),
-        (lambda: plot_roc(LABELS, PROBABILITIES * np.nan, NAMES), "6 of 6 rows have a probability that is NaN"),
-        (lambda: plot_calibration(LABELS, PROBABILITIES * 2, NAMES), "6 of 6 rows do not"),
+        (
+            lambda: plot_roc(LABELS, PROBABILITIES * np.nan, NAMES),
+            "probabilities: 6 of 6 rows have a probability that is NaN",
+        ),
+        (lambda: plot_calibration(LABELS, PROBABILITIES * 2, NAMES), "that sum to one; 6 of 6 rows do not"),
         (lambda: plot_confusion(LABELS, LABELS[:2], NAMES), "labels holds 6 ids and predictions 2"),
         (lambda: plot_confusion([0, 3], [0, 1], NAMES), "labels: entry 1 is 3; class ids of .* are 0 to 2"),
         (lambda: plot_confusion([0.5], [0], NAMES), "labels has shape .* and type float64"),
