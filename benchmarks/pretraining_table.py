@@ -32,7 +32,7 @@ accuracy / AUC, with the standard deviation over seeds; what has none is of one 
 of the training images, without labels: to paint the hidden pixels, or besides that to predict the imprint of
 substructure in what it sees, which simulations know. "Equal total" is as much arithmetic as pretraining and
 fine-tuning together; minutes are those of a core of {processors}. `python -m benchmarks.pretraining` makes them
-anew, by `pretraining.yaml`.
+anew, by `pretraining.yaml`. Ours is of size {network}.
 """
 
 DETAILS_HEAD = """
@@ -55,13 +55,20 @@ RIVALS = {
 
 def pretraining_tables(results: dict[str, Any]) -> Iterator[str]:
     """A table for each task and set."""
-    yield HEAD.format(processors=" or ".join(sorted({cell["processor"] for cell in results["cells"]})))
+    processors = sorted({cell["processor"] for cell in results["cells"]})
+    yield HEAD.format(processors=" or ".join(processors), network=_network(**results["recipe"]["network"]))
     for task in ("classification", "regression"):
         for set_name, of_table in _by_set(results, task):
             yield from _table(task, set_name, of_table)
     yield DETAILS_HEAD
     for set_name, of_table in _by_set(results, "classification"):
         yield from _details(set_name, of_table)
+
+
+def _network(size: str, **overrides: Any) -> str:
+    """What the encoder is called, and what sets it apart from others of its size."""
+    different = " and ".join(f"`{name}` {value}" for name, value in overrides.items())
+    return f"`{size}`" + (f" but for its {different}" if different else "")
 
 
 def _by_set(results: dict[str, Any], task: str) -> Iterator[tuple[str, list[dict[str, Any]]]]:

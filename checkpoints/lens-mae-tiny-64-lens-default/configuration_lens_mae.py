@@ -33,9 +33,9 @@ _CONV_STEM = {
 _SIZES: dict[str, dict[str, Any]] = {
     "tiny": {
         **_CONV_STEM,
-        "stem_hidden_size": 24,
+        "stem_hidden_size": 32,
         "hidden_size": 128,
-        "num_hidden_layers": 4,
+        "num_hidden_layers": 1,
         "num_attention_heads": 4,
         "intermediate_size": 512,
         "initializer_range": 0.07,
@@ -213,7 +213,7 @@ class LensMAEConfig(PreTrainedConfig):
         """Make the configuration of a named size.
 
         Args:
-            size: `"tiny"` (1M parameters in the encoder), `"small"` (8M), `"base"` (86M) or `"large"` (303M, the
+            size: `"tiny"` (0.6M parameters in the encoder), `"small"` (8M), `"base"` (86M) or `"large"` (303M, the
                 24-block encoder and 8-block decoder on 16x16 patches of 224x224).
             **overrides: Any argument of the configuration, to set differently.
 

@@ -18,7 +18,7 @@ RECIPE = {
     },
     "fractions": [1.0, 0.5],
     "seeds": [0],
-    "model_size": "tiny",
+    "network": {"size": "tiny", "stem_hidden_size": 8},
     "imprint_loss_weight": 2.0,
     "pretraining": {"num_steps": 3, **STEPS},
     "fine_tuning": {"num_steps": 2, **STEPS},
@@ -125,6 +125,15 @@ def test_rows_stand_in_the_order_of_their_names_whichever_was_made_first(made):
     rows += ["partial", "imprint", "imprint_from_there"]
     places = [text.index(f"| {words_of(row)} |") for row in rows]
     assert places == sorted(places)
+
+
+def test_the_network_is_a_size_with_what_sets_it_apart(made, tmp_path):
+    study = pretraining.Study(RECIPE, "here", tmp_path)
+    assert study.make_config(num_labels=3).stem_hidden_size == 8
+    text = "".join(pretraining_tables({"recipe": RECIPE, "cells": made["cells"]}))
+    assert "Ours is of size `tiny` but for its `stem_hidden_size` 8." in text
+    plain = {**RECIPE, "network": {"size": "small"}}
+    assert "Ours is of size `small`." in "".join(pretraining_tables({"recipe": plain, "cells": made["cells"]}))
 
 
 def test_details_have_each_class_and_the_calibration(made):
