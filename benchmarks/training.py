@@ -67,12 +67,21 @@ NARROW_HEAD = (
 )
 UNDIVIDED = ("--split_fractions", "{}")
 RUNS = {
-    "deeplense_model_2": Run("run_classification", "deeplense_model_2/classify", "from scratch"),
-    "deeplense_model_2_resnet": Run("resnet", "deeplense_model_2/classify", "from scratch"),
     "lens_default_pretrain": Run("run_mae", "lens_default/pretrain", "pretraining"),
     "lens_default": Run(
         "run_classification", "lens_default/classify", "pretrained, fine-tuned", start="lens_default_pretrain"
     ),
+    # The encoder that knows substructure from where the main lens says nothing about it.
+    "deeplense_model_2": Run(
+        "run_classification",
+        "deeplense_model_2/classify",
+        "pretrained on lens_default, fine-tuned",
+        start="lens_default_pretrain",
+    ),
+    "deeplense_model_2_from_scratch": Run(
+        "run_classification", "deeplense_model_2/classify_from_scratch", "from scratch"
+    ),
+    "deeplense_model_2_resnet": Run("resnet", "deeplense_model_2/classify_from_scratch", "from scratch"),
     "lens_default_from_scratch": Run("run_classification", "lens_default/classify_from_scratch", "from scratch"),
     "lens_default_resnet": Run("resnet", "lens_default/classify_from_scratch", "from scratch"),
     "assignment_mae": Run(

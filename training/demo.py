@@ -178,7 +178,7 @@ def pretrain(output: Path, preset: str, data: Path, seconds: float) -> Step:
 def classify(output: Path, preset: str, data: Path, seconds: float, flags: list[str]) -> Step:
     # The recipe's grey levels are for images that have been through 8 bits, and take more steps than time allows.
     flags = [*flags, "--augmentation_settings", "{}"]
-    return train("run_classification.py", f"{preset}/classify", output, data, seconds, flags)
+    return train("run_classification.py", f"{preset}/classify_from_scratch", output, data, seconds, flags)
 
 
 def train(script: str, recipe: str, output: Path, data: Path, seconds: float, flags: list[str] | None = None) -> Step:

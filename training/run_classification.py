@@ -1,7 +1,7 @@
 """Train LensMAE, or any image classifier of transformers, to tell kinds of dark matter apart: no_sub, cdm, axion.
 
     python training/run_classification.py --dataset lenses --model_name_or_path runs/pretrain --output_dir runs/dm
-    accelerate launch training/run_classification.py training/recipes/deeplense_model_2/classify.yaml ...
+    accelerate launch training/run_classification.py training/recipes/deeplense_model_2/classify_from_scratch.yaml ...
     python training/run_classification.py ... --model_name_or_path google/vit-base-patch16-224 --freeze first_n:6
     python training/run_classification.py ... --model_type resnet --mixup_alpha 0.2 --label_smoothing_factor 0.1
 

@@ -18,7 +18,7 @@ TWO_STEPS = ["--max_steps", 2, "--per_device_train_batch_size", 3]
     ("peer", "recipe", "name", "flags"),
     [
         ("edsr", "sr_deeplense/train", "EDSR", ["--filter_size", 3]),
-        ("resnet", "deeplense_model_2/classify", "ResNet", ["--baselines", False]),
+        ("resnet", "deeplense_model_2/classify_from_scratch", "ResNet", ["--baselines", False]),
     ],
 )
 def test_a_plain_network_takes_the_place_of_ours(monkeypatch, tmp_path, rings, peer, recipe, name, flags):
