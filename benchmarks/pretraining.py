@@ -169,7 +169,7 @@ class Study:
         """Of the network for these images."""
         bands, *size = self.images["train"].shape[1:]
         return LensMAEConfig.from_size(
-            **{**self.recipe["network"], "image_size": tuple(size), "num_channels": bands, **settings}
+            **self.recipe["network"], image_size=tuple(size), num_channels=bands, **settings
         )
 
     def make_cell(self, task: str, row: str, fraction: float, seed: int) -> dict[str, Any]:
