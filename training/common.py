@@ -41,7 +41,7 @@ from lens_transformers.data.tasks import Task
 from lens_transformers.hub import write_model_card
 from lens_transformers.hub.files import write_text_atomically
 from lens_transformers.hub.results import is_preset
-from lens_transformers.report.loading import READING, draw_rows, make_fits_layout
+from lens_transformers.report.loading import READING, draw_rows, make_fits_layout, sample
 
 
 logger = logging.getLogger(__name__)
@@ -142,7 +142,8 @@ def load_splits(arguments: DataArguments, task: Task, streaming: bool = False, c
 
 def hold_out(train: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
     """Divide training images, by their content, into those to train on and those to choose by."""
-    splits = split_by_content(train, {"train": 1 - fraction, "validation": fraction}, seed)
+    # The training images may be what the same seed left of a division already.
+    splits = split_by_content(train, {"train": 1 - fraction, "validation": fraction}, seed, purpose="validation")
     return splits["train"], splits["validation"]
 
 
@@ -299,7 +300,7 @@ def make_image_processor(
     overrides: Any = arguments.image_processor_overrides
     if arguments.model_name_or_path is not None:
         return AutoImageProcessor.from_pretrained(arguments.model_name_or_path, **overrides)
-    images = first_images(train, num_samples)
+    images = some_images(train, num_samples)
     brightest = float(np.median([image.max() for image in images]))
     settings = {
         "normalization": "arcsinh",
@@ -315,13 +316,13 @@ def make_image_processor(
     return LensMAEImageProcessor.measured_on(images, **settings)
 
 
-def first_images(
+def some_images(
     train: Dataset | IterableDataset, num_samples: int = NUM_MEASURED, column: str = "image"
 ) -> np.ndarray:
-    """At most so many images `(images, bands, height, width)` of a dataset or a stream."""
+    """At most so many images `(images, bands, height, width)`: drawn from a dataset, the first of a stream."""
     if isinstance(train, IterableDataset):
         return np.stack([row[column] for row in train.take(num_samples)])
-    return train.select(range(min(num_samples, len(train))))[column][:]
+    return sample(train, num_samples)[column][:]
 
 
 def limit_steps(trainer: Trainer) -> None:

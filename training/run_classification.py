@@ -45,6 +45,7 @@ from lens_transformers.data.writing import written_whole
 from lens_transformers.evaluation import ClassificationMetric, average_over_symmetries, pca_logistic_rows
 from lens_transformers.evaluation.calibration import expected_calibration_error, fit_temperature
 from lens_transformers.pipelines import resize_images
+from lens_transformers.report.loading import sample
 from lens_transformers.visualization import plot_confusion, plot_roc, plot_training_curves
 
 
@@ -277,7 +278,7 @@ def measure_pooled_norm(trainer, train: Dataset, collator: LensDataCollator, num
     if getattr(model.config, "pooling", None) != "mean_std_max":  # no other head keeps statistics
         return
     norm: Any = model.norm
-    images = train.select(range(min(num_images, len(train))))
+    images = sample(train, num_images)
     with torch.inference_mode():
         pooled = torch.cat(
             [

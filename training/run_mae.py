@@ -24,7 +24,6 @@ import torch
 from command_line import DataArguments, EncoderArguments, LensTrainingArguments, parse_arguments
 from common import (
     describe_data,
-    first_images,
     limit_steps,
     load_splits,
     make_collators,
@@ -37,6 +36,7 @@ from common import (
     save_figure,
     save_run,
     set_up,
+    some_images,
 )
 from datasets import Dataset
 from loop import RunTrainer
@@ -50,6 +50,7 @@ from lens_transformers.evaluation import AnomalyMetric
 from lens_transformers.evaluation.bootstrap import average_with_intervals
 from lens_transformers.evaluation.inpainting import FILLINGS
 from lens_transformers.evaluation.reconstruction import MASK_RATIOS, imprints_in_flux, in_flux, masked_errors
+from lens_transformers.report.loading import sample
 from lens_transformers.visualization import plot_imprints, plot_reconstructions, plot_training_curves
 
 
@@ -131,9 +132,9 @@ def main() -> None:
     ratios = {"mask_ratio": arguments.mask_ratio, "prediction_ratio": arguments.prediction_ratio}
     settings = {name: ratio for name, ratio in ratios.items() if ratio is not None}
     if "imprint" in train.features:
-        settings |= settings_of_imprint(image_processor, first_images(train, column="imprint", **measured), arguments)
+        settings |= settings_of_imprint(image_processor, some_images(train, column="imprint", **measured), arguments)
     config = make_config(model_arguments, num_channels=train.features["image"].shape[0], **settings)
-    first = image_processor(first_images(train, 1), return_tensors="pt").pixel_values
+    first = image_processor(some_images(train, 1), return_tensors="pt").pixel_values
     check_blocks(config, first.shape[2:])
     model = make_model(LensMAEForPreTraining, model_arguments, config)
 
@@ -324,12 +325,13 @@ def measure(
 def draw_imprints(
     trainer: PretrainingTrainer, test: Dataset, collator: LensDataCollator, image_processor: Any
 ) -> Figure:
-    """The imprints of the first test images that have one, and what the network makes of the whole images."""
-    imprints = test.select(range(min(NUM_SEARCHED, len(test))))["imprint"][:]
+    """The imprints of some test images that have one, and what the network makes of the whole images."""
+    searched = sample(test, NUM_SEARCHED)
+    imprints = searched["imprint"][:]
     chosen = np.argsort(np.abs(imprints).max(axis=(1, 2, 3)) == 0, kind="stable")[:NUM_FIGURE_ROWS]
     parts = []
     whole = {"mask_ratio": 0.0, "return_loss": False}
-    for batch, outputs in predict(trainer, test.select(chosen), collator, "Drawing imprints", **whole):
+    for batch, outputs in predict(trainer, searched.select(chosen), collator, "Drawing imprints", **whole):
         images = image_processor.post_process_reconstruction(batch["pixel_values"]).numpy()
         predicted, imprints = imprints_in_flux(trainer.model, batch["labels"], outputs, image_processor)
         parts.append((images, imprints, predicted))

@@ -30,6 +30,7 @@ from common import (
     print_rows,
     save_run,
     set_up,
+    some_images,
 )
 from datasets import Dataset
 from layer_decay import group_by_rate, learning_rate_scales
@@ -51,13 +52,13 @@ from lens_transformers.evaluation import (
     upsampling_rows,
 )
 from lens_transformers.evaluation.super_resolution import unit_range
-from lens_transformers.report.loading import make_fits_layout
+from lens_transformers.report.loading import make_fits_layout, sample
 from lens_transformers.visualization import plot_super_resolution, plot_training_curves
 
 
 NUM_FIGURE_ROWS = 3
 NUM_FILTER_PAIRS = 600
-# Test images that are looked at before training for their range of brightness.
+# Test images whose range of brightness is looked at together.
 NUM_RANGED = 500
 
 
@@ -131,9 +132,8 @@ def main(model_class: type[PreTrainedModel] = LensMAEForSuperResolution) -> None
             f"times as wide as their images, those to train on {upscale} times."
         )
     if data_arguments.data_range is None:
-        data_arguments.data_range = unit_range(
-            torch.from_numpy(test.select(range(min(NUM_RANGED, len(test))))["target"][:])
-        )
+        for targets in test.select_columns("target").with_format("numpy").iter(NUM_RANGED):
+            data_arguments.data_range = unit_range(torch.from_numpy(targets["target"]))
     # Flux goes in and flux comes out: the network has its own constants, and stretches pixels for the encoder itself.
     image_processor = LensMAEImageProcessor(normalization="none", num_bands=train.features["image"].shape[0])
     config = make_config(
@@ -144,7 +144,7 @@ def main(model_class: type[PreTrainedModel] = LensMAEForSuperResolution) -> None
         **flux_constants(train, model_arguments),
     )
     model = make_model(model_class, model_arguments, config)
-    pairs = train.select(range(min(NUM_FILTER_PAIRS, len(train))))
+    pairs = sample(train, NUM_FILTER_PAIRS)
 
     collator, eval_collator = make_collators(image_processor, data_arguments, "super_resolution", arguments.seed)
     trainer = SuperResolutionTrainer(
@@ -349,7 +349,7 @@ def flux_constants(
     train: Dataset, arguments: ModelArguments, num_samples: int = 500
 ) -> dict[str, float | list[float]]:
     """The constants of the network: mean and deviation of the flux, and what a pretrained encoder is used to."""
-    images = np.asarray(train.select(range(min(num_samples, len(train))))["image"][:], dtype=np.float64)
+    images = some_images(train, num_samples).astype(np.float64)
     constants = {
         "sr_pixel_mean": images.mean(axis=(0, 2, 3)).tolist(),
         "sr_pixel_std": images.std(axis=(0, 2, 3)).tolist(),

@@ -37,7 +37,9 @@ def content_hashes(dataset: Dataset) -> list[bytes]:
     return hashes
 
 
-def split_by_content(dataset: Dataset, fractions: Mapping[str, float], seed: int = 0) -> DatasetDict:
+def split_by_content(
+    dataset: Dataset, fractions: Mapping[str, float], seed: int = 0, *, purpose: str = ""
+) -> DatasetDict:
     """Divides a dataset by seed, so that an image stays in its split whatever is added, removed or renamed.
 
     Every image draws a number from its pixels and the seed, and the number decides; the order of rows and the other
@@ -50,6 +52,8 @@ def split_by_content(dataset: Dataset, fractions: Mapping[str, float], seed: int
         dataset: Rows with `image`, and `label` where there are classes.
         fractions: Share of each split, in order; they sum to one.
         seed: Draws another division.
+        purpose: A word, of 16 bytes at the most, whose divisions have nothing to do with those of others: what is part
+            of a division can only be divided once more under another one.
 
     Returns:
         The splits, each in the dataset's order.
@@ -62,10 +66,10 @@ def split_by_content(dataset: Dataset, fractions: Mapping[str, float], seed: int
         raise ValueError(f"fractions must give some of {', '.join(known)} a positive share, got {dict(fractions)}.")
     if not math.isclose(sum(fractions.values()), 1):
         raise ValueError(f"fractions must sum to 1, got {dict(fractions)}.")
-    key = seed.to_bytes(16, "little", signed=True)
+    key, person = seed.to_bytes(16, "little", signed=True), purpose.encode()
     drawn = np.array(
         [
-            int.from_bytes(hashlib.blake2b(content, digest_size=8, key=key).digest(), "little") / 2**64
+            int.from_bytes(hashlib.blake2b(content, digest_size=8, key=key, person=person).digest(), "little") / 2**64
             for content in content_hashes(dataset)
         ]
     )

@@ -21,7 +21,8 @@ from ..visualization import (
     plot_lenses,
     plot_roc,
 )
-from .evaluated import NUM_WORST, Evaluation, Images, Table, embed, parameter_figures, sample, worst_table
+from .evaluated import NUM_WORST, Evaluation, Images, Table, embed, parameter_figures, worst_table
+from .loading import sample
 
 
 # So many images are enough for these, and pixels of a linear model are many numbers.

@@ -111,11 +111,6 @@ class Evaluation:
         return self.simulation.instrument.pixel_scale_arcsec if self.simulation else None
 
 
-def sample(dataset: Dataset, count: int) -> Dataset:
-    """At most so many rows, drawn at random where there are more: a set may be sorted by class."""
-    return dataset if len(dataset) <= count else dataset.shuffle(seed=0).select(range(count))
-
-
 def embed(model: Any, image_processor: Any, dataset: Dataset) -> np.ndarray:
     """One vector an image: what the base model pools, or the mean of what it gives of every place."""
     vectors = []

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from datasets import Dataset
 
 from ..data import FitsLayout
 
@@ -50,3 +51,8 @@ def draw_rows(num_rows: int, count: int, seed: int) -> np.ndarray:
     """
     # Not the first: files come sorted by class.
     return np.sort(np.random.default_rng(seed).permutation(num_rows)[:count])
+
+
+def sample(dataset: Dataset, count: int) -> Dataset:
+    """At most so many rows, drawn as `draw_rows` does where there are more."""
+    return dataset if len(dataset) <= count else dataset.select(draw_rows(len(dataset), count, seed=0))

@@ -12,7 +12,8 @@ from ..evaluation import ReconstructionMetric, reconstruction_rows
 from ..evaluation.explanation import explain
 from ..evaluation.reconstruction import MASK_RATIOS, in_flux, masked_errors
 from ..visualization import plot_attention_maps, plot_embedding, plot_lenses, plot_reconstructions
-from .evaluated import NUM_WORST, Evaluation, Images, embed, parameter_figures, sample, worst_table
+from .evaluated import NUM_WORST, Evaluation, Images, embed, parameter_figures, worst_table
+from .loading import sample
 from .representation import describe_representation
 
 

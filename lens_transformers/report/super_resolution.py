@@ -18,6 +18,7 @@ from ..pipelines import LensSuperResolution
 from ..simulation import simulate
 from ..visualization import plot_residual_power, plot_super_resolution
 from .evaluated import NUM_WORST, Evaluation, Images, parameter_figures, worst_table
+from .loading import sample
 
 
 logger = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ def evaluate_super_resolution(
     own = {"name": evaluation.results["model"]["name"], "split": split, **metric}
     baselines = evaluation.results["rows"][1:]
     if not baselines:
-        pairs = None if train is None else train.select(range(min(_NUM_FILTER_PAIRS, len(train))))
+        pairs = None if train is None else sample(train, _NUM_FILTER_PAIRS)
         train_low, train_high = (None, None) if pairs is None else (pairs["image"][:], pairs["target"][:])
         baselines = upsampling_rows(train_low, train_high, low, target, split=split, data_range=data_range)
     noise_free = _noise_free(images.simulated, target)

@@ -51,6 +51,13 @@ def test_another_seed_divides_otherwise():
     assert divisions[0] == divisions[1] != divisions[2] != divisions[3]
 
 
+def test_a_part_of_a_division_can_be_divided_again_for_another_purpose():
+    train = split_by_content(_dataset(range(3000)), {"train": 0.8, "test": 0.2})["train"]
+    for seed in (0, 1):
+        counts = class_counts(split_by_content(train, FRACTIONS, seed, purpose="validation")["test"])
+        assert all(120 < count < 200 for count in counts.values()), counts
+
+
 def test_the_images_of_every_class_are_counted_and_a_share_that_is_far_off_is_warned_of(caplog):
     dataset, halves = _dataset(range(60)), {"train": 0.5, "test": 0.5}
     counts, warned = [], []

@@ -3,6 +3,7 @@
 import itertools
 import json
 import shutil
+from types import SimpleNamespace
 
 import common
 import numpy as np
@@ -13,6 +14,9 @@ import run_sr
 from command_line import DataArguments
 from pyarrow import parquet
 
+from lens_transformers import LensMAEConfig, LensMAEForClassification, LensMAEImageProcessor
+from lens_transformers.data import LensDataCollator, lens_features
+from lens_transformers.data.schema import dataset_from_chunks
 from lens_transformers.data.splits import content_hashes
 from tests.rings import write_rings
 
@@ -48,6 +52,35 @@ def test_a_checkpoint_is_chosen_by_images_that_are_neither_trained_nor_tested_on
     data = json.loads((tmp_path / "results.json").read_text())["data"]
     assert (data["num_train"], data["num_validation"], data["num_test"]) == (len(train), len(chosen), 6)
     assert len(train) + len(chosen) == 120
+
+
+def test_images_are_held_out_of_what_the_same_seed_has_divided(labelled_pairs):
+    fractions = {"train": 0.8, "test": 0.2}
+    arguments = DataArguments(str(labelled_pairs), split_fractions=fractions, validation_fraction=0.2)
+    splits = common.load_splits(arguments, "classification")
+    whole = common.load_splits(DataArguments(str(labelled_pairs), split_fractions=fractions), "classification")
+    assert 0 < len(splits.validation) < len(whole.train) / 2
+    assert sorted(content_hashes(splits.train) + content_hashes(splits.validation)) == sorted(
+        content_hashes(whole.train)
+    )
+
+
+def test_what_is_measured_on_some_images_is_measured_on_all_classes_of_a_set_that_is_sorted():
+    labels = np.repeat([0, 1, 2], 400)
+    images = labels[:, None, None, None].astype(np.float32) * np.ones((1, 16, 16), np.float32)
+    train = dataset_from_chunks([{"image": images, "label": labels}], lens_features((1, 16, 16)))
+    assert set(np.unique(common.some_images(train, 60))) == {0, 1, 2}
+    model = LensMAEForClassification(
+        LensMAEConfig.from_size("tiny", image_size=16, num_labels=3, stem_hidden_size=8, hidden_size=16)
+    )
+    accelerator = SimpleNamespace(unwrap_model=lambda model, **_: model)
+    trainer = SimpleNamespace(model=model, accelerator=accelerator, args=SimpleNamespace(eval_batch_size=100))
+    collator = LensDataCollator(LensMAEImageProcessor(normalization="none", num_bands=1), "classification")
+    run_classification.measure_pooled_norm(trainer, train, collator, num_images=300)
+    drawn, whole = model.norm.running_mean.clone(), len(train)
+    run_classification.measure_pooled_norm(trainer, train, collator, num_images=whole)
+    deviation = (model.norm.running_var / 300).sqrt()
+    assert ((drawn - model.norm.running_mean).abs() < 5 * deviation + 1e-6).all()
 
 
 def test_validation_images_of_the_dataset_come_first_and_without_choosing_none_are_held_out(labelled_pairs, tmp_path):
