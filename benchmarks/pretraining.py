@@ -189,7 +189,7 @@ class Study:
         if row.startswith("pca"):
             pixels = [self.lenses["train"].image[rows].numpy(), train_labels.numpy()]
             pixels += [self.lenses["test"].image.numpy(), labels["test"].numpy()]
-            raw, stretched = pca_logistic_rows(*pixels, max_train=MAX_LINEAR, seed=seed)
+            raw, stretched = pca_logistic_rows(*pixels, stretch=STRETCH, max_train=MAX_LINEAR, seed=seed)
             return _kept(raw if row == "pca_raw" else stretched)
         if row.rpartition("_")[2] in PROBES:
             encoder, _, probe = row.rpartition("_")

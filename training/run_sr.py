@@ -132,8 +132,8 @@ def main(model_class: type[PreTrainedModel] = LensMAEForSuperResolution) -> None
             f"times as wide as their images, those to train on {upscale} times."
         )
     if data_arguments.data_range is None:
-        for targets in test.select_columns("target").with_format("numpy").iter(NUM_RANGED):
-            data_arguments.data_range = unit_range(torch.from_numpy(targets["target"]))
+        parts = test.select_columns("target").with_format("numpy").iter(NUM_RANGED)
+        data_arguments.data_range = max(unit_range(torch.from_numpy(part["target"])) for part in parts)
     # Flux goes in and flux comes out: the network has its own constants, and stretches pixels for the encoder itself.
     image_processor = LensMAEImageProcessor(normalization="none", num_bands=train.features["image"].shape[0])
     config = make_config(

@@ -17,6 +17,7 @@ from .fits import FITS_PARAMETERS, FITS_SUFFIXES, FitsLayout
 from .folders import SPLIT_OF_NAME, NoSuchSplitError, count_classes, suffix_of
 from .reading import Item, RowSource
 from .report import named
+from .schema import IMAGE_COLUMNS
 
 
 __all__ = ["CATALOGUE_SUFFIXES", "catalogue_source", "is_catalogue"]
@@ -55,7 +56,8 @@ def catalogue_source(catalogue: Path, split: str, *, need_labels: bool, layout: 
     Raises:
         ValueError: If the table cannot be read, or lacks a column, the split or a class.
     """
-    columns = {name.lower(): values for name, values in _read_columns(catalogue).items()}
+    # Excel begins a CSV file by a mark of the order of its bytes.
+    columns = {name.lower().removeprefix("\ufeff"): values for name, values in _read_columns(catalogue).items()}
     path_columns = _path_columns(columns, layout, catalogue)
     label_column = next((name for name in _LABEL_COLUMNS if name in columns), None)
     if need_labels and label_column is None:
@@ -66,6 +68,11 @@ def catalogue_source(catalogue: Path, split: str, *, need_labels: bool, layout: 
     used = {name for _, name, _ in path_columns} | {label_column, "split", *(position or ()), *FITS_PARAMETERS}
     dtypes = {name: _dtype(values) for name, values in columns.items() if name not in used}
     parameters = {name: dtype for name, dtype in dtypes.items() if dtype is not None}
+    if clashing := [name for name in parameters if name in (*IMAGE_COLUMNS, "label")]:
+        raise ValueError(
+            f"{named(catalogue)}: its column {clashing[0]} is no file, but has the name of a column of the dataset; "
+            "rename it or leave it out."
+        )
     items = []
     for row in rows:
         files = [(role, str(columns[name][row])) for role, name, _ in path_columns if columns[name][row] is not None]
@@ -73,12 +80,11 @@ def catalogue_source(catalogue: Path, split: str, *, need_labels: bool, layout: 
         if position:
             first, second = (float(columns[name][row]) for name in position)
             details.append(("position", ("sky" if position[0] == "ra" else "pixel", first, second)))
-        for name, dtype in parameters.items():
-            value = columns[name][row]
-            details.append((name, None if value is None else str(value) if dtype == "string" else float(value)))
+        values = tuple((name, _value(columns[name][row], dtype)) for name, dtype in parameters.items())
         paths = tuple(os.path.join(catalogue.parent, path) for _, path in files) or (str(catalogue),)
         label = columns[label_column][row] if label_column else None
-        items.append(Item(paths, label, details=tuple(details), name=f"{named(catalogue)}, row {row}"))
+        name = f"{named(catalogue)}, row {row}"
+        items.append(Item(paths, label, details=tuple(details), name=name, parameters=values))
     counts = count_classes((item.label for item in items), catalogue, split, need_labels)
     if any(suffix_of(item.paths[0]) in FITS_SUFFIXES for item in items):
         parameters |= FITS_PARAMETERS
@@ -88,6 +94,7 @@ def catalogue_source(catalogue: Path, split: str, *, need_labels: bool, layout: 
         FileReader(layout),
         parameters,
         {f"column {name}": 1 for name, dtype in dtypes.items() if dtype is None},
+        need_labels,
     )
 
 
@@ -149,7 +156,14 @@ def _dtype(values: list) -> str | None:
     """The dtype of a column of texts or numbers, `None` of one of anything else, such as dates or lists."""
     if any(isinstance(value, str) for value in values):
         return "string"
+    # Names of catalogued objects are whole numbers that no float holds.
+    if all(value is None or (type(value) is int and abs(value) < 2**63) for value in values):
+        return "int64" if any(value is not None for value in values) else "float64"
     return "float64" if all(value is None or isinstance(value, Real | Decimal) for value in values) else None
+
+
+def _value(value: Any, dtype: str) -> Any:
+    return None if value is None else {"string": str, "int64": int, "float64": float}[dtype](value)
 
 
 def _rows_of_split(splits: list | None, split: str, num_rows: int, catalogue: Path) -> list[int]:

@@ -5,7 +5,7 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,9 @@ _COLUMN_OF_KEY = {
     **dict.fromkeys(("target", "targets", "hr", "high_resolution"), "target"),
     **dict.fromkeys(("label", "labels", "y", "class", "classes", "arr_1"), "label"),
 }
+
+
+_SPLIT_WORD = re.compile(rf"(?:^|[_\-. ])(?:{'|'.join(SPLIT_OF_NAME)})(?=$|[_\-. ])")
 
 
 def containers_source(source: Path, split: str, *, task: str) -> RowSource:
@@ -72,8 +75,9 @@ def containers_source(source: Path, split: str, *, task: str) -> RowSource:
         f"{named(source)}: arrays of HDF5 or .npz files, split {split}: {counts}.",
         items,
         ContainerReader(),
-        dict.fromkeys(names, "float64"),
+        {name: _dtype([group.parameters.get(name) for group in chosen]) for name in names},
         dict.fromkeys(sorted(name for group in groups for name in group.not_read), 1),
+        task == "classification",
     )
 
 
@@ -106,8 +110,8 @@ class _Group:
         images = tuple((column, key) for column, key in self.keys.items())
         for row in range(len(_array(self.path, self.keys["image"]))):
             label = self.labels[row] if self.labels else self.label
-            numbers = tuple((name, float(values[row])) for name, values in self.parameters.items())
-            yield Item((self.path,), label, row, (("keys", images), *numbers))
+            numbers = tuple((name, values[row].item()) for name, values in self.parameters.items())
+            yield Item((self.path,), label, row, (("keys", images),), parameters=numbers)
 
 
 def _container_files(source: Path) -> list[tuple[str, str | None]]:
@@ -182,15 +186,21 @@ def _add_columns(group: _Group, others: dict[str, str]) -> None:
         for name, key in others.items():
             values = _array(group.path, key)
             if values.shape == (lengths["image"],) and values.dtype.kind in "iuf":
-                group.parameters[name] = np.asarray(values[()], dtype=np.float64)
+                group.parameters[name] = np.asarray(values[()])
             else:
                 group.not_read.append(key)
     except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{named(group.path)}: {error}") from error
 
 
+def _dtype(columns: Sequence[np.ndarray | None]) -> str:
+    """Of whole numbers in all files that have them, whole numbers; else of floats."""
+    there = [column.dtype for column in columns if column is not None]
+    return "int64" if all(np.can_cast(dtype, np.int64) for dtype in there) else "float64"
+
+
 def _class_in(path: str) -> str | None:
-    for name in (Path(path).stem.lower(), Path(path).parent.name.lower()):
+    for name in (_SPLIT_WORD.sub("", Path(path).stem.lower()).strip("_-. "), Path(path).parent.name.lower()):
         for spelling in (name, re.split(r"[\-. ]|_(?=\d)", name)[0]):
             if spelling in CLASS_OF_SPELLING:
                 return CLASS_OF_SPELLING[spelling]

@@ -37,4 +37,5 @@ def deeplense_source(folder: Path, split: str, *, need_labels: bool) -> RowSourc
         [Item((path,), label) for path, label in files],
         NpyReader(),
         {"axion_mass_log10_ev": "float64"},
+        need_labels=need_labels,
     )

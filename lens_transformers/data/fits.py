@@ -22,7 +22,7 @@ from astropy.wcs.utils import proj_plane_pixel_area
 
 from .folders import class_files, count_classes, files_in, folders_in, split_folders
 from .images import as_image
-from .reading import Item, RowSource
+from .reading import REPAIRED, Item, RowSource
 from .report import named
 from .schema import CLASS_OF_SPELLING
 
@@ -114,7 +114,11 @@ def fits_source(source: Path, split: str, *, need_labels: bool, layout: FitsLayo
     items = _items(labelled, layout)
     counts = count_classes((item.label for item in items), source, split, need_labels)
     return RowSource(
-        f"{named(source)}: FITS images, split {split}: {counts}.", items, FitsReader(layout), FITS_PARAMETERS
+        f"{named(source)}: FITS images, split {split}: {counts}.",
+        items,
+        FitsReader(layout),
+        FITS_PARAMETERS,
+        need_labels=need_labels,
     )
 
 
@@ -207,15 +211,15 @@ class FitsReader:
             row["noise_map"] = _joined(noise_maps, "noise map")
         if psfs:
             row["psf"] = np.concatenate(_one_size(psfs, self.layout.psf_size))
-        scales = [plane.pixel_scale for plane in planes]
+        scales = [scale for plane in planes for scale in plane.pixel_scales]
         if max(scales) > _MAX_SCALE_RATIO * min(scales):
             raise ValueError(f"its bands have pixels of {min(scales):.4g} to {max(scales):.4g} arcsec; resample them.")
         row["pixel_scale_arcsec"] = scales[0]
         units = sorted({plane.unit for plane in planes if plane.unit})
         row["flux_unit"] = ", ".join(units) or None
-        if outside := planes[0].num_outside:
+        if outside := max(plane.num_outside for plane in planes):
             total = math.prod(row["image"].shape[1:])
-            row["repaired"] = f"{outside} of {total} pixels lie outside of the image and are {self.layout.fill:g}."
+            row[REPAIRED] = f"{outside} of {total} pixels lie outside of the image and are {self.layout.fill:g}."
         return row
 
 
@@ -226,7 +230,7 @@ class _Plane:
     image: np.ndarray
     noise_map: np.ndarray | None
     psf: np.ndarray | None
-    pixel_scale: float
+    pixel_scales: list[float]
     unit: str
     num_outside: int
 
@@ -238,19 +242,30 @@ def _read(files: dict, layout: FitsLayout, band: str, index: int, position: tupl
     path = files["image", band]
     with opened_fits(path) as hdus:
         chosen = [find_image(hdus, name) for name in _names(layout.hdu)]
-        header = chosen[0].header
-        wcs = wcs_of(header, hdus)
-        centre = _centre(position, wcs, chosen[0].shape) if layout.cutout else None
-        cut = functools.partial(_section, centre=centre, size=layout.cutout, fill=layout.fill)
-        image = np.concatenate([cut(hdu) for hdu in chosen])
-        noise_map = _extensions(hdus, layout.noise_hdu, functools.partial(cut, fill=np.inf))
-        psf = _extensions(hdus, layout.psf_hdu, _section)
-        outside = _num_outside(chosen[0].shape[-2:], centre, layout.cutout)
+        # Bands that lie side by side in one file need not have their pixels at the same places of the sky.
+        coordinates = [wcs_of(hdu.header, hdus) for hdu in chosen]
+        centres = [
+            _centre(position, wcs, hdu.shape) if layout.cutout else None
+            for hdu, wcs in zip(chosen, coordinates, strict=True)
+        ]
+        cut = functools.partial(_section, size=layout.cutout)
+        cut_noise = functools.partial(cut, fill=np.inf)
+        image = np.concatenate(
+            [cut(hdu, centre=centre, fill=layout.fill) for hdu, centre in zip(chosen, centres, strict=True)]
+        )
+        scales = [_pixel_scale(wcs, hdu.header) for hdu, wcs in zip(chosen, coordinates, strict=True)]
+        unit = str(chosen[0].header.get("BUNIT", "")).strip()
+        outside = max(
+            _num_outside(hdu.shape[-2:], centre, layout.cutout) for hdu, centre in zip(chosen, centres, strict=True)
+        )
+        # Noise maps, which often have no coordinates, share the pixels of their images.
+        noise_map = _extensions(hdus, layout.noise_hdu, cut_noise, centres)
+        psf = _extensions(hdus, layout.psf_hdu, _section, [None])
     if ("noise_map", band) in files:
-        noise_map = _read_companion(files["noise_map", band], functools.partial(cut, fill=np.inf))
+        noise_map = _read_companion(files["noise_map", band], functools.partial(cut_noise, centre=centres[0]))
     if ("psf", band) in files:
         psf = _read_companion(files["psf", band], _section)
-    return _Plane(image, noise_map, psf, _pixel_scale(wcs, header), str(header.get("BUNIT", "")).strip(), outside)
+    return _Plane(image, noise_map, psf, scales, unit, outside)
 
 
 @contextmanager
@@ -328,10 +343,15 @@ def _image(array: np.ndarray, is_cutout: bool = False) -> np.ndarray:
         raise _Unsuitable(str(error)) from None
 
 
-def _extensions(hdus: fits.HDUList, names: Hdu | tuple[Hdu, ...] | None, read: Any) -> np.ndarray | None:
+def _extensions(
+    hdus: fits.HDUList, names: Hdu | tuple[Hdu, ...] | None, read: Any, centres: Sequence[tuple[float, float] | None]
+) -> np.ndarray | None:
+    """What is read of some HDUs, each around its own centre, or all around the first."""
     if names is None:
         return None
-    return np.concatenate([read(find_image(hdus, name)) for name in _names(names)])
+    found = [find_image(hdus, name) for name in _names(names)]
+    own = centres if len(centres) == len(found) else [centres[0]] * len(found)
+    return np.concatenate([read(hdu, centre=centre) for hdu, centre in zip(found, own, strict=True)])
 
 
 def _read_companion(path: str, read: Any) -> np.ndarray:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from .report import named
-from .schema import CLASS_OF_SPELLING, LABEL_NAMES, class_of
+from .schema import CLASS_OF_SPELLING, LABEL_NAMES, class_of, is_known
 
 
 __all__ = [
@@ -94,7 +94,8 @@ def class_files(folder: Path, suffixes: Sequence[str], need_labels: bool) -> lis
         Paths, each with its class of `LABEL_NAMES` or `None`.
 
     Raises:
-        ValueError: If there are none, a file names no class that should, or some lie beside folders of classes.
+        ValueError: If there are none, a file names no class that should, or some lie beside folders of classes or in
+            folders within them.
     """
     class_folders = [path for path in folders_in(folder) if path.name.lower() in CLASS_OF_SPELLING]
     files: list[tuple[str, str | None]]
@@ -103,12 +104,14 @@ def class_files(folder: Path, suffixes: Sequence[str], need_labels: bool) -> lis
             (path, CLASS_OF_SPELLING[sub.name.lower()]) for sub in class_folders for path in files_in(sub, suffixes)
         ]
         others = [path for path in folders_in(folder) if path not in class_folders]
+        taken = {path.resolve() for path in class_folders}  # to which links may lead
+        others += [path for sub in class_folders for path in folders_in(sub) if path.resolve() not in taken]
         beside = [path for part in (folder, *others) for path in files_in(part, suffixes)]
         if beside:
             first = ", ".join(named(os.path.relpath(path, folder)) for path in beside[:_NUM_NAMED])
             raise ValueError(
-                f"{named(folder)}: {len(beside)} images lie beside the folders of classes, first {first}; move them "
-                "into one of these (no_sub, cdm, axion or no, sphere, vort), or away."
+                f"{named(folder)}: {len(beside)} images lie beside the folders of classes, or in folders within them, "
+                f"first {first}; move them right into one of these (no_sub, cdm, axion or no, sphere, vort), or away."
             )
     else:
         files = [(path, _class_of_name(path)) for path in files_in(folder, suffixes)]
@@ -133,18 +136,20 @@ def count_classes(labels: Iterable[object], source: Path, split: str, need_label
     Raises:
         ValueError: If a class is missing where all are needed.
     """
+    labels = list(labels)
     counts = Counter(_class_or_other(label) for label in labels)
     missing = [name for name in LABEL_NAMES if name not in counts]
     if need_labels and missing:
-        raise ValueError(f"{named(source)}, split {split!r}: no images of class {', '.join(missing)}.")
+        strange = [label for label in labels if label is not None and not is_known(label)]
+        why = f" {len(strange)} of {len(labels)} labels name no class, first {strange[0]!r}." if strange else ""
+        raise ValueError(f"{named(source)}, split {split!r}: no images of class {', '.join(missing)}.{why}")
     return ", ".join(f"{count} {label}" for label, count in counts.items())
 
 
 def _class_or_other(label: object) -> str:
-    try:
-        return "unlabelled" if label is None else class_of(label)
-    except ValueError:
-        return "of no known class"  # which is said of each when it is read
+    if label is None:
+        return "unlabelled"
+    return class_of(label) if is_known(label) else "of no known class"  # which is said of each when it is read
 
 
 def files_in(folder: Path, suffixes: Sequence[str] | None = None) -> list[str]:

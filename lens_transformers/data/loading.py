@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, overload
 
@@ -207,7 +208,7 @@ def _recognise(path: Path, split: str, task: Task, layout: FitsLayout) -> RowSou
         raise type(error)(f"{named(error.filename or path)}: cannot be read: {error.strerror}.") from error
     source, suffixes = _recognise_folder(path, split, task, layout, kinds)
     not_read = {suffix: count for suffix, count in kinds.items() if suffix not in (*suffixes, *_TEXT_SUFFIXES)}
-    return RowSource(source.recognised, source.items, source.read, source.parameters, {**source.not_read, **not_read})
+    return replace(source, not_read={**source.not_read, **not_read})
 
 
 def _recognise_folder(

@@ -14,7 +14,6 @@ from .folders import NoSuchSplitError, count_classes
 from .images import as_image
 from .reading import Item, RowSource
 from .report import named
-from .schema import class_of
 
 
 __all__ = ["PICTURE_SUFFIXES", "PictureReader", "pictures_source", "read_picture"]
@@ -56,19 +55,23 @@ def pictures_source(folder: Path, split: str, *, need_labels: bool) -> RowSource
         if split not in (name, "all"):
             continue
         table = table.cast_column("image", Image(decode=False)).with_format(None)
-        numbers = [column for column, feature in table.features.items() if _is_number(feature) and column != "label"]
-        parameters |= dict.fromkeys(numbers, "float64")
+        dtypes = {column: _dtype(feature) for column, feature in table.features.items() if column != "label"}
+        numbers = {column: dtype for column, dtype in dtypes.items() if dtype}
+        parameters |= numbers
         class_names = getattr(table.features.get("label"), "names", None)
         for row in table:
             label = row.get("label")
             if label is not None and class_names:
                 label = class_names[label]
-            label = None if label is None else class_of(label)
-            details = tuple((column, float(row[column])) for column in numbers if row[column] is not None)
-            items.append(Item((row["image"]["path"],), label, details=details))
+            values = tuple((column, row[column]) for column in numbers)
+            items.append(Item((row["image"]["path"],), label, parameters=values))
     counts = count_classes((item.label for item in items), folder, split, need_labels)
     return RowSource(
-        f"{named(folder)}: pictures of an imagefolder, split {split}: {counts}.", items, PictureReader(), parameters
+        f"{named(folder)}: pictures of an imagefolder, split {split}: {counts}.",
+        items,
+        PictureReader(),
+        parameters,
+        need_labels=need_labels,
     )
 
 
@@ -116,6 +119,9 @@ def _imagefolder(folder: Path) -> DatasetDict:
         raise ValueError(f"{named(folder)}: imagefolder cannot load it: {str(error).splitlines()[0]}") from error
 
 
-def _is_number(feature: Any) -> bool:
-    dtype = getattr(feature, "dtype", "")
-    return isinstance(dtype, str) and dtype.startswith(("int", "uint", "float"))
+def _dtype(feature: Any) -> str | None:
+    """The dtype of a column of numbers."""
+    dtype = str(getattr(feature, "dtype", ""))
+    if dtype.startswith("float"):
+        return "float64"
+    return "int64" if dtype.startswith(("int", "uint")) else None

@@ -22,18 +22,20 @@ from filelock import FileLock
 
 from .images import check_pair, fill_missing, pixel_problems
 from .report import Finding, LoadReport, OnError, filled_in_words, named
-from .schema import IMAGE_COLUMNS, LABEL_NAMES, ROWS_PER_CHUNK, arrow_array, class_of, lens_features
+from .schema import IMAGE_COLUMNS, LABEL_NAMES, ROWS_PER_CHUNK, arrow_array, class_of, is_known, lens_features
 
 
-__all__ = ["Item", "RowSource", "num_cores", "read_rows", "unwritable_cache"]
+__all__ = ["REPAIRED", "Item", "RowSource", "num_cores", "read_rows", "scalar", "unwritable_cache"]
 
 # Part of every cache key: raised when the same files would become other rows.
-_CACHE_VERSION = 2
+_CACHE_VERSION = 3
 # Starting processes costs more than reading so few files.
 _MIN_ITEMS_PER_WORKER = 1000
 # Half a gigabyte for each worker; far below the 2**31 that Arrow counts to.
 _MAX_PIXELS_PER_PART = 2**27
 _NUM_NAMED = 5
+# Beside the columns that a reader gives: a sentence, where it made up pixels.
+REPAIRED = "(repaired)"
 
 
 class Item(NamedTuple):
@@ -43,8 +45,9 @@ class Item(NamedTuple):
         paths: The files; the first names the row in messages.
         label: Its class as the source spells it, or `None`.
         row: Index of the image in a file that holds many.
-        details: What else the reader and the parameter columns need, as pairs of name and value.
+        details: What else the reader needs, as pairs of name and value.
         name: What to call it in messages beside its first file.
+        parameters: Values of parameter columns, as pairs of name and value.
     """
 
     paths: tuple[str, ...]
@@ -52,6 +55,7 @@ class Item(NamedTuple):
     row: int | None = None
     details: tuple[tuple[str, Any], ...] = ()
     name: str = ""
+    parameters: tuple[tuple[str, Any], ...] = ()
 
     @property
     def where(self) -> str:
@@ -68,10 +72,12 @@ class RowSource:
         recognised: One line: the source and what it was taken for.
         items: One a row, in order.
         read: Gives an item's columns: arrays `(bands, height, width)` of `IMAGE_COLUMNS`, parameters, and under
-            `"repaired"` a sentence where it made up pixels. It raises ValueError or OSError for what it cannot read,
+            `REPAIRED` a sentence where it made up pixels. It raises ValueError or OSError for what it cannot read,
             with a message that does not name the file. Its `repr` must tell all that the rows depend on.
-        parameters: The scalar columns with their dtypes. A float that an item lacks is NaN, a text is missing.
+        parameters: The scalar columns with their dtypes. A float that an item lacks is NaN, all else is missing.
         not_read: Files that are no images, counted by suffix.
+        need_labels: Whether an item without a known class cannot be used; without that need, there is a column `label`
+            only where every item has one.
     """
 
     recognised: str
@@ -79,6 +85,7 @@ class RowSource:
     read: Callable[[Item], dict[str, Any]]
     parameters: Mapping[str, str] = field(default_factory=dict)
     not_read: Mapping[str, int] = field(default_factory=dict)
+    need_labels: bool = True
 
 
 def read_rows(
@@ -118,7 +125,8 @@ def read_rows(
 
 
 def _fingerprint(source: RowSource, on_error: OnError, nan_fill: float | None) -> str:
-    key = hashlib.sha256(repr((_CACHE_VERSION, source.recognised, on_error, nan_fill, source.parameters)).encode())
+    settings = (_CACHE_VERSION, source.recognised, on_error, nan_fill, source.parameters, source.need_labels)
+    key = hashlib.sha256(repr(settings).encode())
     key.update(repr(source.read).encode())
     stats: dict[str, tuple[int, int] | None] = {}
     for item in source.items:
@@ -179,8 +187,11 @@ def unwritable_cache(error: OSError) -> OSError:
 def _write_parts(
     source: RowSource, folder: Path, on_error: OnError, nan_fill: float | None, num_workers: int | None
 ) -> LoadReport:
-    report = LoadReport(source.recognised, not_read=dict(source.not_read))
     features, first = _features(source)
+    recognised = source.recognised
+    if "label" not in features and any(is_known(item.label) for item in source.items):
+        recognised += " Without the column label, for not every image has a class."
+    report = LoadReport(recognised, not_read=dict(source.not_read))
     job = _Job(source, features, first, folder, on_error, nan_fill)
     size = _rows_per_part(features)
     parts = range(0, len(source.items), size)
@@ -264,7 +275,7 @@ def _features(source: RowSource) -> tuple[Features, Item]:
             reason = reason or f"{item.where}: {_reason(error)}"
             continue
         shapes = {f"{name}_shape": row[name].shape for name in IMAGE_COLUMNS if name in row}
-        has_label = any(item.label is not None for item in source.items)
+        has_label = (any if source.need_labels else all)(is_known(item.label) for item in source.items)
         return lens_features(**shapes, label=has_label, parameters=source.parameters), item
     raise ValueError(f"{source.recognised} None of the images can be read, first {reason}")
 
@@ -288,8 +299,9 @@ def _write_part(job: _Job, start: int) -> _Part:
     kept: list[Item] = []
     for item in items:
         try:
-            row = {**dict(item.details), **job.source.read(item)}
-            _check_shapes(row, columns, job.first)
+            read = job.source.read(item)
+            row = {**dict(item.parameters), **read}
+            _check_shapes(read, columns, job.first)
             label = LABEL_NAMES.index(class_of(item.label)) if "label" in job.features else 0
         except (OSError, ValueError) as error:
             dropped.append(Finding(item.where, _reason(error)))
@@ -299,14 +311,16 @@ def _write_part(job: _Job, start: int) -> _Part:
         for name, column in columns.items():
             column[len(kept)] = row[name]
         for name, values in parameters.items():
-            values.append(row.get(name, None if job.source.parameters[name] == "string" else np.nan))
+            values.append(scalar(row.get(name), job.source.parameters[name]))
         labels.append(label)
         kept.append(item)
-        if "repaired" in row:
-            repaired.append(Finding(item.where, row["repaired"]))
+        if REPAIRED in read:
+            repaired.append(Finding(item.where, read[REPAIRED]))
     columns = {name: column[: len(kept)] for name, column in columns.items()}
     bad = _check_pixels(columns, kept, job.nan_fill, repaired)
     dropped += [Finding(kept[index].where, reason) for index, reason in sorted(bad.items())]
+    unused = {kept[index].where for index in bad}
+    repaired = [finding for finding in repaired if finding.where not in unused]
     if kept and len(bad) < len(kept):
         table: dict[str, Any] = columns | {name: np.asarray(values) for name, values in parameters.items()}
         table["label"] = np.asarray(labels)
@@ -315,6 +329,14 @@ def _write_part(job: _Job, start: int) -> _Part:
             table = {name: column[good] for name, column in table.items()}
         _write(job.folder / f"{start:012d}.arrow", {name: table[name] for name in job.features}, job.features)
     return len(kept) - len(bad), dropped, repaired
+
+
+def scalar(value: Any, dtype: str) -> Any:
+    """The value of a parameter column as Arrow takes it, where there is none as well."""
+    if dtype.startswith("float"):
+        return np.nan if value is None else value
+    # Of whole numbers with gaps, numpy makes floats.
+    return None if isinstance(value, float | np.floating) and math.isnan(value) else value
 
 
 def _write(path: Path, columns: dict[str, np.ndarray], features: Features) -> None:
@@ -328,6 +350,10 @@ def _write(path: Path, columns: dict[str, np.ndarray], features: Features) -> No
 def _check_shapes(row: Mapping[str, Any], columns: Mapping[str, np.ndarray], first: Item) -> None:
     if "image" in row and "target" in row:
         check_pair(row["image"].shape, row["target"].shape)
+    for name in IMAGE_COLUMNS:
+        if name in row and name not in columns:
+            remedy = " (`FitsLayout(companions=False)` leaves both out)" if name in ("noise_map", "psf") else ""
+            raise ValueError(f"it has a {name}, which {first.where} has not{remedy}.")
     for name, column in columns.items():
         if name not in row:
             raise ValueError(f"it has no {name}, which {first.where} has.")

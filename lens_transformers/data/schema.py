@@ -15,6 +15,7 @@ __all__ = [
     "arrow_array",
     "class_of",
     "dataset_from_chunks",
+    "is_known",
     "lens_features",
 ]
 
@@ -84,7 +85,7 @@ def lens_features(
 
 
 def class_of(spelling: object) -> str:
-    """The class of `LABEL_NAMES` that a label names, in either official spelling or as its number.
+    """The class of `LABEL_NAMES` that a label names, in either official spelling or as its number, whole as a float.
 
     Raises:
         ValueError: If it names none.
@@ -93,12 +94,23 @@ def class_of(spelling: object) -> str:
         spelling = spelling.decode(errors="replace")
     if isinstance(spelling, str) and spelling.strip().lower() in CLASS_OF_SPELLING:
         return CLASS_OF_SPELLING[spelling.strip().lower()]
+    if isinstance(spelling, float | np.floating) and float(spelling).is_integer():
+        spelling = int(spelling)
     is_number = isinstance(spelling, int | np.integer) or (isinstance(spelling, str) and spelling.strip().isdecimal())
     if is_number and 0 <= int(spelling) < len(LABEL_NAMES):  # type: ignore[call-overload]
         return LABEL_NAMES[int(spelling)]  # type: ignore[call-overload]
     raise ValueError(
         f"label {spelling!r} is none of {', '.join(LABEL_NAMES)} (or no, sphere, vort), nor their number 0, 1 or 2."
     )
+
+
+def is_known(spelling: object) -> bool:
+    """Whether a label names a class."""
+    try:
+        class_of(spelling)
+    except ValueError:
+        return False
+    return True
 
 
 def dataset_from_chunks(chunks: Iterable[Mapping[str, np.ndarray]], features: Features) -> Dataset:

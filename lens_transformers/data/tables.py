@@ -28,9 +28,9 @@ from datasets import (
 from .folders import SPLIT_OF_NAME, NoSuchSplitError, split_in
 from .images import as_image, check_pair, check_shape, fill_missing, pixel_problems
 from .pictures import read_picture
-from .reading import Item, RowSource, read_rows, unwritable_cache
+from .reading import Item, RowSource, read_rows, scalar, unwritable_cache
 from .report import Finding, LoadReport, OnError, filled_in_words, named
-from .schema import IMAGE_COLUMNS, LABEL_NAMES, ROWS_PER_CHUNK, class_of, lens_features
+from .schema import IMAGE_COLUMNS, LABEL_NAMES, ROWS_PER_CHUNK, class_of, is_known, lens_features
 from .tasks import Task
 
 
@@ -87,27 +87,26 @@ def load_table(
     """
     dataset = _in_order(_splits(source, split, streaming=False), source, split)
     columns = _columns(dataset.features, source, task)
+    labels = None
+    if "label" in columns:
+        feature = dataset.features[columns["label"]]
+        labels = [_label(label, feature) for label in dataset.with_format(None)[columns["label"]][:]]
+        if task == "classification" and all(label is None for label in labels):
+            raise ValueError(f"{named(source)}, split {split}: none of {len(labels)} rows has a label.")
+        if task != "classification" and not all(map(is_known, set(labels))):
+            dataset = dataset.remove_columns(columns.pop("label"))
+            labels = None
     recognised = f"{named(source)}: Parquet rows in the lens schema, split {split}: {len(dataset)} rows."
     if _is_in_schema(dataset.features, columns) and nan_fill is None:
         return _checked(dataset, LoadReport(recognised), named(source), on_error)
     parameters = _parameters(dataset.features, columns)
     rows = RowSource(
         f"{named(source)}: rows of another schema, turned into that of lenses, split {split}: {len(dataset)} rows.",
-        [Item((str(source),), row=row) for row in range(len(dataset))],
+        [Item((str(source),), label, row) for row, label in enumerate(labels or [None] * len(dataset))],
         _TableReader(dataset._fingerprint, tuple(columns.items()), _undecoded(dataset)),
         parameters,
+        need_labels=task == "classification",
     )
-    if "label" in columns:
-        feature = dataset.features[columns["label"]]
-        labels = [_label(label, feature) for label in dataset.with_format(None)[columns["label"]][:]]
-        if task == "classification" and all(label is None for label in labels):
-            raise ValueError(f"{named(source)}, split {split}: none of {len(labels)} rows has a label.")
-        rows = RowSource(
-            rows.recognised,
-            [item._replace(label=label) for item, label in zip(rows.items, labels, strict=True)],
-            rows.read,
-            parameters,
-        )
     return read_rows(rows, on_error=on_error, nan_fill=nan_fill, num_workers=num_workers)
 
 
@@ -412,7 +411,7 @@ def _converted(stream: Any, columns: dict[str, str], check: _StreamCheck) -> Ite
                 check.drop(index, str(error))
                 continue
             for name, values in converted.items():
-                values.append(row[name])
+                values.append(scalar(row[name], parameters[name]) if name in parameters else row[name])
         return converted
 
     mapped = stream.map(

@@ -19,6 +19,10 @@ from .classification import ClassificationMetric
 __all__ = ["pca_logistic_rows"]
 
 
+# Of the brightest pixel: where the default stretch turns from linear to logarithmic.
+PEAK_FRACTION = 0.02
+
+
 def pca_logistic_rows(
     train_images: np.ndarray,
     train_labels: np.ndarray,
@@ -28,7 +32,7 @@ def pca_logistic_rows(
     split: str = "test",
     class_names: Sequence[str] = LABEL_NAMES,
     num_components: int = 100,
-    stretch: float = 0.02,
+    stretch: float | None = None,
     max_train: int | None = None,
     seed: int = 0,
 ) -> list[dict]:
@@ -42,7 +46,8 @@ def pca_logistic_rows(
         split: Name of the test images' split, for the rows.
         class_names: Names of the classes in the order of their ids.
         num_components: Principal components kept; fewer where there are fewer images or pixels.
-        stretch: Brightness a of the stretch arcsinh(x/a), in the images' own unit.
+        stretch: Brightness a of the stretch arcsinh(x/a), in the images' own unit; by default a fiftieth of how bright
+            the brightest pixel of a training image is, the median of all.
         max_train: Fit on at most so many training images, drawn by `seed`.
         seed: Seed of that draw and of the randomised PCA.
 
@@ -67,6 +72,9 @@ def pca_logistic_rows(
     if missing:
         raise ValueError(f"train_labels have no image of class {', '.join(missing)}.")
 
+    if stretch is None:
+        peak = float(np.median(train_images.max(axis=(1, 2, 3))))
+        stretch = PEAK_FRACTION * peak if peak > 0 else PEAK_FRACTION
     pixels: dict[str, Callable[[np.ndarray], np.ndarray]] = {
         "PCA + logistic, raw pixels": _flat,
         "PCA + logistic, arcsinh pixels": lambda images: np.arcsinh(_flat(images) / stretch),

@@ -139,7 +139,10 @@ class LeastSquaresFilter:
         if self.weights is None:
             raise RuntimeError("Fit the filter on pairs before applying it.")
         num_images, bands, height, width = low.shape
-        high = np.empty((num_images, bands, height * self.upscale, width * self.upscale), dtype=low.dtype)
+        high = np.empty(
+            (num_images, bands, height * self.upscale, width * self.upscale),
+            dtype=np.result_type(low.dtype, np.float32),
+        )
         for batch in _batches(num_images):
             places = (self._neighbourhoods(low[batch]) @ self.weights).mT.unflatten(2, (height, width))
             high[batch] = F.pixel_shuffle(places, self.upscale).reshape(high[batch].shape).numpy()
@@ -157,7 +160,8 @@ def _folded(images: np.ndarray) -> torch.Tensor:
 
 
 def _interpolate(images: np.ndarray, upscale: int, mode: str) -> np.ndarray:
-    tensor = torch.from_numpy(as_array("images", images))
+    array = as_array("images", images)
+    tensor = torch.from_numpy(array.astype(np.result_type(array.dtype, np.float32), copy=False))
     return F.interpolate(tensor, scale_factor=upscale, mode=mode, align_corners=False).numpy()
 
 

@@ -454,7 +454,11 @@ class LensSimulationConfig:
         Raises:
             ValueError: If the text is not a YAML mapping, or as in `from_dict`.
         """
-        return cls.from_dict(yaml.safe_load(text))
+        try:
+            values = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ValueError(f"the configuration is no YAML: {error}") from error
+        return cls.from_dict(values)
 
     def with_overrides(self, overrides: Mapping[str, Any]) -> "LensSimulationConfig":
         """A copy with some fields replaced, as in `{"main_lens.axis_ratio": 0.8, "noise": None}`.

@@ -227,7 +227,7 @@ class _Noise:
         noise = self._config.noise
         if noise is None:
             return expected
-        # The photons' numbers come first, so nothing changes where the others are not drawn.
+        # Both are drawn in one piece: a background, however faint, changes the photons' numbers too.
         draws = 1 if support(noise.background_rms) == (0.0, 0.0) else 2
         normals = self._normals(draws, expected)
         background = normals[1] if draws == 2 else torch.zeros((), device=expected.device)

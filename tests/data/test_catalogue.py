@@ -109,7 +109,59 @@ def test_label_three_names_its_row(tmp_path):
     table.replace_column("label", [0, 3, 2, 0, 1, 2])
     table.write(tmp_path / "lenses.csv", format="ascii.csv")
     with pytest.raises(ValueError, match=r"lenses\.csv, row 1 \(.*1\.npy\): label 3 is none of no_sub, cdm, axion"):
-        load_lensing_dataset(tmp_path / "lenses.csv", task="pretraining")
+        load_lensing_dataset(tmp_path / "lenses.csv", "all")
+
+
+@pytest.mark.parametrize("labels", [[0, 3, 2, 0, 1, 2], ["no", "", "vort", "no", "", "vort"], ["spiral"] * 6])
+def test_pretraining_needs_no_labels_and_has_them_where_every_row_has(labels, tmp_path):
+    table = _table(tmp_path)
+    table.replace_column("label", labels)
+    table.write(tmp_path / "lenses.csv", format="ascii.csv")
+    report = LoadReport()
+    rows = load_lensing_dataset(tmp_path / "lenses.csv", "all", task="pretraining", report=report)
+    assert len(rows) == 6 and "label" not in rows.features
+    assert ("not every image has a class" in report.recognised) == (labels[0] != "spiral")
+
+
+def test_whole_numbers_of_catalogues_are_kept_to_the_last_digit(tmp_path):
+    table = _table(tmp_path)
+    names = [5853498713190525690 + row for row in range(6)]
+    table["source_id"] = names
+    table["other_id"] = np.ma.MaskedArray(names, [False, True, False, False, False, False])
+    table.write(tmp_path / "lenses.csv", format="ascii.csv")
+    rows = load_lensing_dataset(tmp_path / "lenses.csv", "all")
+    assert rows["source_id"][:].tolist() == names
+    assert rows.with_format("arrow")["other_id"].to_pylist() == [names[0], None, *names[2:]]
+
+
+@pytest.mark.parametrize("name", ["target", "imprint"])
+def test_a_column_of_no_files_with_the_name_of_an_image_column_is_refused(name, tmp_path):
+    table = _table(tmp_path)
+    table.rename_column("name", name)
+    table.write(tmp_path / "lenses.csv", format="ascii.csv")
+    with pytest.raises(ValueError, match=rf"lenses\.csv: its column {name} is no file, .* rename it or leave it out"):
+        load_lensing_dataset(tmp_path / "lenses.csv")
+
+
+def test_columns_may_be_named_as_what_readers_need(tmp_path):
+    table = _table(tmp_path)
+    table["position"], table["roles"], table["repaired"] = ["NW"] * 6, [1.5] * 6, ["yes"] * 6
+    table.write(tmp_path / "lenses.csv", format="ascii.csv")
+    rows, report = (load_lensing_dataset(tmp_path / "lenses.csv", "all", report=(report := LoadReport())), report)
+    assert rows["position"][0] == "NW" and rows["roles"][0] == 1.5 and not report.repaired
+
+
+def test_catalogues_as_excel_and_pandas_write_them_are_read(tmp_path):
+    _table(tmp_path)
+    (tmp_path / "excel.csv").write_text(
+        "\ufeffpath,label\nmy images/1.npy,1\nmy images/3.npy,0\nmy images/5.npy,2\n", encoding="utf-8"
+    )
+    assert load_lensing_dataset(tmp_path / "excel.csv", task="pretraining")["label"][:].tolist() == [1, 0, 2]
+    (tmp_path / "pandas.csv").write_text("path,label\nmy images/1.npy,1.0\nmy images/3.npy,0.0\nmy images/5.npy,2.0\n")
+    assert load_lensing_dataset(tmp_path / "pandas.csv")["label"][:].tolist() == [1, 0, 2]
+    (tmp_path / "other.csv").write_text("path,label\nmy images/1.npy,elliptical\n")
+    with pytest.raises(ValueError, match="no images of class .* 1 of 1 labels name no class, first 'elliptical'"):
+        load_lensing_dataset(tmp_path / "other.csv")
 
 
 def test_a_first_row_without_a_label_leaves_the_labels_to_the_others(tmp_path):

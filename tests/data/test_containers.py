@@ -125,7 +125,22 @@ def test_a_damaged_file_is_refused_by_name(suffix, content, tmp_path):
 def test_wrong_arrays_are_named(arrays, message, tmp_path):
     _save(tmp_path / "set.npz", arrays)
     with pytest.raises(ValueError, match=message):
-        load_lensing_dataset(tmp_path / "set.npz", task="pretraining")
+        load_lensing_dataset(tmp_path / "set.npz", task="classification" if "y" in arrays else "pretraining")
+
+
+def test_whole_numbers_beside_images_are_kept_to_the_last_digit(tmp_path):
+    names = 5853498713190525690 + np.arange(6)
+    _save(tmp_path / "set.npz", {"x": _images(0), "y": np.arange(6) % 3, "object_id": names, "z_lens": np.arange(6.0)})
+    rows = load_lensing_dataset(tmp_path / "set.npz")
+    assert rows["object_id"][:].tolist() == names.tolist() and rows["z_lens"][:].dtype == np.float32
+
+
+def test_a_file_of_one_class_and_one_split_is_named_by_both(tmp_path):
+    for seed, name in enumerate(("no_sub", "cdm", "axion")):
+        _save(tmp_path / f"{name}_train.npz", {"x": _images(seed)})
+        _save(tmp_path / f"test-{name}.npz", {"x": _images(seed + 3)})
+    assert np.bincount(load_lensing_dataset(tmp_path)["label"][:]).tolist() == [6, 6, 6]
+    assert np.bincount(load_lensing_dataset(tmp_path, "test")["label"][:]).tolist() == [6, 6, 6]
 
 
 def test_pickled_arrays_in_npz_run_no_code(tmp_path):

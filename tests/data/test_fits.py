@@ -186,6 +186,33 @@ def test_bands_of_other_pixel_scales_are_refused(tmp_path):
         _load(tmp_path, FitsLayout(bands=("g", "r")))
 
 
+def test_bands_in_one_file_are_cut_by_their_own_coordinates_and_share_a_pixel_scale(tmp_path):
+    hdus = [fits.PrimaryHDU()]
+    for name, (x, y) in (("VIS", (20, 20)), ("Y", (12, 25))):
+        wcs, image = _wcs((40, 40)), np.zeros((40, 40), np.float32)
+        wcs.wcs.crpix = [x + 1, y + 1]
+        image[y, x] = 1
+        hdus += [fits.ImageHDU(image, wcs.to_header(), name=name), fits.ImageHDU(image + 1, name=f"{name}_RMS")]
+    fits.HDUList(hdus).writeto(tmp_path / "star.fits")
+    catalogue = _catalogue(tmp_path, "path,ra,dec\nstar.fits,150.0,2.0\n")
+    layout = FitsLayout(hdu=("VIS", "Y"), noise_hdu=("VIS_RMS", "Y_RMS"), cutout=5)
+    row = _load(catalogue, layout)[0]
+    assert [np.argwhere(band).tolist() for band in row["image"]] == [[[2, 2]], [[2, 2]]]
+    np.testing.assert_array_equal(row["noise_map"], row["image"] + 1)
+    hdus[3].header["CDELT1"], hdus[3].header["CDELT2"] = -3 * SCALE_ARCSEC / 3600, 3 * SCALE_ARCSEC / 3600
+    fits.HDUList(hdus).writeto(tmp_path / "star.fits", overwrite=True)
+    with pytest.raises(ValueError, match=r"its bands have pixels of 0\.1 to 0\.3 arcsec; resample them"):
+        _load(tmp_path / "star.fits", FitsLayout(hdu=("VIS", "Y")))
+
+
+def test_a_noise_map_that_the_first_image_lacks_is_not_dropped_silently(tmp_path):
+    for name in ("a", "b", "b_rms"):
+        _write(tmp_path / f"{name}.fits", _image())
+    with pytest.raises(ValueError, match=r"b\.fits: it has a noise_map, which .*a\.fits has not .*companions=False"):
+        _load(tmp_path)
+    assert "noise_map" not in _load(tmp_path, FitsLayout(companions=False)).features
+
+
 @pytest.mark.parametrize("cut", [0, 100, 2000, 3000])
 def test_a_truncated_file_is_refused_by_name(cut, tmp_path):
     path = _write(tmp_path / "cut.fits", _image(shape=(30, 30)))

@@ -129,11 +129,11 @@ def test_a_name_that_begins_with_no_is_not_that_of_the_class(name, tmp_path):
 
 
 @pytest.mark.parametrize("task", ["classification", "pretraining"])
-@pytest.mark.parametrize("name", ["axions/0.npy", "axion_0.npy"])
+@pytest.mark.parametrize("name", ["axions/0.npy", "axion_0.npy", "axion/more/0.npy"])
 def test_images_beside_folders_of_classes_are_not_dropped_silently(name, task, tmp_path):
     _save_classes(tmp_path)
     _save(tmp_path / name, _image(0))
-    with pytest.raises(ValueError, match=rf"1 images lie beside the folders of classes, first {name}; move them"):
+    with pytest.raises(ValueError, match=rf"1 images lie beside the folders of classes, .*first {name}; move them"):
         load_lensing_dataset(tmp_path, task=task)
 
 

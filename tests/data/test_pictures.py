@@ -45,6 +45,14 @@ def test_a_folder_is_no_pattern_that_finds_its_neighbour(name, neighbour, tmp_pa
         np.testing.assert_array_equal(row["image"][0], _levels(int(row["label"])))
 
 
+def test_folders_that_name_no_class_do_for_pretraining(tmp_path):
+    _save_classes(tmp_path, ("tile 1", "tile 2"))
+    rows = load_lensing_dataset(tmp_path, task="pretraining")
+    assert len(rows) == 2 and "label" not in rows.features
+    with pytest.raises(ValueError, match="no images of class .* 2 of 2 labels name no class, first 'tile 1'"):
+        load_lensing_dataset(tmp_path)
+
+
 def _one(tmp_path):
     return load_lensing_dataset(tmp_path, task="pretraining")[0]["image"]
 

@@ -156,6 +156,26 @@ def test_a_table_in_which_no_row_has_a_label_is_refused(tmp_path):
     assert "label" not in load_lensing_dataset(tmp_path, task="pretraining").column_names
 
 
+@pytest.mark.parametrize("label", [None, 7])
+def test_pretraining_needs_no_labels(label, tmp_path):
+    Dataset.from_dict({"image": _images(3).tolist(), "label": [0, label, 2]}).to_parquet(tmp_path / "a.parquet")
+    rows = load_lensing_dataset(tmp_path, task="pretraining")
+    assert len(rows) == 3 and "label" not in rows.features
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_whole_numbers_with_gaps_keep_their_digits_and_gaps(streaming, tmp_path):
+    counts = [5853498713190525691, None, 3]
+    columns = {"image": _images(3).tolist(), "label": [0, 1, 2], "count": counts}
+    Dataset.from_dict(columns).to_parquet(tmp_path / "a.parquet")
+    rows = load_lensing_dataset(tmp_path, streaming=streaming)
+    assert rows.features["count"].dtype == "int64"
+    if streaming:
+        assert np.isnan([row["count"] or np.nan for row in rows]).tolist() == [False, True, False]
+    else:
+        assert rows.with_format("arrow")["count"].to_pylist() == counts
+
+
 def test_lists_and_names_as_pandas_writes_them(tmp_path):
     images = _images(3)
     Dataset.from_dict(

@@ -33,6 +33,13 @@ def test_the_stretch_brings_out_what_few_components_cannot_see_in_raw_pixels():
     assert stretched["auc_macro"] > raw["auc_macro"] + 0.05
 
 
+def test_the_stretch_is_relative_to_the_brightness_of_the_training_images():
+    (train, labels), (test, test_labels) = _faint_spot(300, 0.05, 0), _faint_spot(90, 0.05, 1)
+    _, once = pca_logistic_rows(train, labels, test, test_labels, num_components=2)
+    _, in_counts = pca_logistic_rows(4096 * train, labels, 4096 * test, test_labels, num_components=2)
+    assert once["accuracy"] == in_counts["accuracy"] and once["auc_macro"] == pytest.approx(in_counts["auc_macro"])
+
+
 def test_max_train_draws_by_seed():
     train, test = _faint_spot(300, 0.02, 0), _faint_spot(90, 0.02, 1)
     first, again, other = (pca_logistic_rows(*train, *test, max_train=60, seed=seed) for seed in (0, 0, 1))

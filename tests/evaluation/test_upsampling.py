@@ -25,6 +25,16 @@ def test_interpolation_is_torchs_without_aligned_corners(upscale, upsample, mode
     np.testing.assert_array_equal(upsample(low, upscale), expected)
 
 
+def test_whole_numbers_become_floats_whatever_their_size():
+    low = (1000 * _low(40)).astype(np.int16)
+    high = bicubic_upsample(low.astype(np.float32), 2)
+    fitted = LeastSquaresFilter(size=3, upscale=2).fit(low, high)
+    for upsample in (fitted, lambda images: bicubic_upsample(images, 2), lambda images: bilinear_upsample(images, 2)):
+        upsampled = upsample(low)
+        assert upsampled.dtype == np.float32
+        np.testing.assert_allclose(upsampled, upsample(low.astype(np.float32)), rtol=1e-6)
+
+
 def test_nearest_upsampling_repeats_every_pixel():
     low = _low()
     high = nearest_upsample(low, 3)

@@ -105,6 +105,7 @@ def test_an_impossible_pair_is_refused_in_words(overrides, message):
         ("just words", "must be a mapping"),
         ("name: x", "missing"),
         ("title: x", "no field 'title'"),
+        ("a: [", "no YAML"),
     ],
 )
 def test_yaml_that_is_no_configuration_is_refused(text, message):
