@@ -91,6 +91,11 @@ def pipeline(
                     "that was trained on lens images, or an image_processor of such a one."
                 )
         loaded = pipeline_class.model_class.from_pretrained(model, **kwargs)
+    if pipeline_class is LensEmbedding and "LensMAEForSuperResolution" in (loaded.config.architectures or ()):
+        raise ValueError(
+            f"{loaded.name_or_path} super-resolves: its network scales flux after the image processor, which its "
+            "embeddings would miss. Give a pretraining checkpoint or a classifier."
+        )
     return pipeline_class(loaded, image_processor, batch_size, device)
 
 

@@ -192,6 +192,11 @@ def test_half_precision_gives_float32(checkpoint):
 def test_what_cannot_be_used_is_refused_in_words(checkpoint, classify, tmp_path):
     with pytest.raises(ValueError, match="no task 'segmentation'; choose one of classification"):
         pipeline("segmentation", checkpoint)
+    sharpener = LensMAEForSuperResolution(LensMAEConfig.from_size("tiny", image_size=32))
+    sharpener.save_pretrained(tmp_path / "sr")
+    LensMAEImageProcessor(normalization="none").save_pretrained(tmp_path / "sr")
+    with pytest.raises(ValueError, match="sr super-resolves: its network scales flux after the image processor"):
+        pipeline("embedding", tmp_path / "sr")
     with pytest.raises(ValueError, match="needs its image_processor beside it"):
         pipeline("classification", classify.model)
     with pytest.raises(ValueError, match="revision say how to load a model"):

@@ -15,7 +15,7 @@ from transformers.integrations import is_tensorboard_available
 from lens_transformers import LensMAEConfig, LensMAEImageProcessor
 from lens_transformers.data.augmentation import AUGMENTATIONS
 from lens_transformers.data.report import OnError
-from lens_transformers.hub.files import from_json
+from lens_transformers.hub.files import check_checkpoint, from_json
 
 
 def has_fast_bfloat16() -> bool:
@@ -106,6 +106,10 @@ class ModelArguments:
         default=None, metadata={"help": "Changes to the configuration, for instance 'mask_ratio=0.9,pooling=mean'."}
     )
 
+    def __post_init__(self):
+        if self.model_name_or_path is not None:
+            check_checkpoint(self.model_name_or_path)
+
 
 @dataclass
 class EncoderArguments(ModelArguments):
@@ -124,6 +128,7 @@ class EncoderArguments(ModelArguments):
     )
 
     def __post_init__(self):
+        super().__post_init__()
         self.image_processor_overrides = from_json(self, "image_processor_overrides") or {}
         known = LensMAEImageProcessor.valid_kwargs.__annotations__
         if unknown := sorted(set(self.image_processor_overrides) - set(known)):
@@ -211,6 +216,11 @@ class LensTrainingArguments(TrainingArguments):
                 "--early_stopping_patience needs --load_best_model_at_end True, with --eval_strategy and "
                 "--save_strategy alike."
             )
+        if self.load_best_model_at_end and str(getattr(self.eval_strategy, "value", self.eval_strategy)) == "no":
+            raise ValueError(
+                "--load_best_model_at_end True chooses among checkpoints, of which there are none: give "
+                "--eval_strategy and --save_strategy too, epoch or steps."
+            )
         if self.max_train_seconds is not None and self.max_steps <= 0:
             self.max_steps = 1  # until a trial decides; to train on a stream Trainer needs one from the start
         super().__post_init__()
@@ -291,7 +301,10 @@ def parse_arguments(*dataclass_types: Any) -> tuple[Any, ...]:
 def _flags_of_file(path: Path) -> list[str]:
     if not path.is_file():
         sys.exit(f"{path}: no such file of arguments.")
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        sys.exit(f"{path}: neither YAML nor JSON: {error}")
     if not isinstance(values, dict):
         sys.exit(f"{path} must map arguments to values, such as `learning_rate: 1e-3`.")
     flags: list[str] = []

@@ -301,13 +301,11 @@ def make_image_processor(
     if arguments.model_name_or_path is not None:
         return AutoImageProcessor.from_pretrained(arguments.model_name_or_path, **overrides)
     images = some_images(train, num_samples)
-    brightest = float(np.median([image.max() for image in images]))
     settings = {
         "normalization": "arcsinh",
         "stretch": arguments.stretch,
         "num_bands": train.features["image"].shape[0],
-        # Pictures usually go from black to white whatever the flux was.
-        "white_flux": brightest if brightest > 0 else None,
+        "white_flux": white_flux(images),
         **settings,
         **overrides,
     }
@@ -323,6 +321,12 @@ def some_images(
     if isinstance(train, IterableDataset):
         return np.stack([row[column] for row in train.take(num_samples)])
     return sample(train, num_samples)[column][:]
+
+
+def white_flux(images: np.ndarray) -> float | None:
+    """The flux of the brightest pixel, the median of images: pictures go from black to white whatever the flux was."""
+    brightest = float(np.median(images.max(axis=(1, 2, 3))))
+    return brightest if brightest > 0 else None
 
 
 def limit_steps(trainer: Trainer) -> None:

@@ -98,7 +98,9 @@ def plan(root: Path, budget: float, test_flags: dict[str, list[str]]) -> list[St
     honest = budget >= HONEST_BUDGET
     seconds = share_out(budget, honest)
     # A short demo would spend its time on simulating what it cannot train on; a step takes 64 images.
-    pairs, images = (max(round(count * min(budget / 10, 1)), 96) for count in (600, 9000))
+    pairs, images = (
+        max(round(count * min(budget / 10, 1)), fewest) for count, fewest in ((600, 96), (9000, 3 * FEW_LABELS + 60))
+    )
 
     simulated = {name: root / "data" / name for name in ("deeplense_model_2", "sr_deeplense", "sr_physical")}
     steps = [

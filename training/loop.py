@@ -458,6 +458,12 @@ def prepare_output_folder(arguments: LensTrainingArguments) -> None:
     resume = arguments.resume_from_checkpoint
     if resume is not None and resume.lower() == "true":
         checkpoint = last_checkpoint(folder, arguments.world_size)
+        if checkpoint is None and (folder / "results.json").is_file():
+            raise ValueError(
+                f"--output_dir {folder} holds a run that has ended and left no checkpoint to go on from. Give "
+                "another folder, or train it anew by --overwrite_output_dir True in place of "
+                "--resume_from_checkpoint True."
+            )
         logger.info("Going on from %s.", checkpoint or "the start: there is no checkpoint yet")
         arguments.resume_from_checkpoint = None if checkpoint is None else str(checkpoint)
     elif resume is not None and not (Path(resume) / STATE).is_file():

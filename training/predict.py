@@ -7,7 +7,8 @@ r"""Apply checkpoints to files: a table of probabilities, anomaly scores and emb
 
 The anomaly score of a pretraining checkpoint is its mean squared error, in flux, on hidden pixels: large for images
 unlike those that it was trained on. A network knows the flux that it was trained on: that of simulated lenses has a
-peak of about 1, which `--scale_to_peak` gives a telescope's; a star brighter than the lens is better cut away.
+peak of about 1 (in the low resolution of `sr_physical`, two thirds), which `--scale_to_peak` gives a telescope's; a
+star brighter than the lens is better cut away.
 
 A run that is stopped, by Ctrl-C or in any other way, goes on when the same command is given again: what it finished
 lies in a hidden folder beside the table until that is whole.
@@ -34,8 +35,9 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassi
 from lens_transformers import LensMAEForPreTraining, LensMAEImageProcessor, pipeline
 from lens_transformers.data import LensDataCollator, MaskedCollator
 from lens_transformers.data.folders import files_in
+from lens_transformers.data.report import filled_in_words
 from lens_transformers.evaluation.reconstruction import in_flux, masked_errors
-from lens_transformers.hub.files import from_json
+from lens_transformers.hub.files import check_checkpoint, from_json
 from lens_transformers.pipelines import FILE_SUFFIXES, LensClassification, LensSuperResolution, read_image_file
 from lens_transformers.report.loading import make_fits_layout
 
@@ -72,6 +74,9 @@ class PredictionArguments:
         default="raise",
         metadata={"help": "Files that cannot be used: raise, or skip and name them.", "choices": ["raise", "skip"]},
     )
+    nan_fill: float | None = field(
+        default=None, metadata={"help": "Flux that takes the place of NaN and infinite pixels, before all else."}
+    )
     scale_to_peak: bool = field(
         default=False,
         metadata={
@@ -87,6 +92,8 @@ class PredictionArguments:
     seed: int = field(default=0, metadata={"help": "Draws the masks of the anomaly score."})
 
     def __post_init__(self):
+        for checkpoint in self.checkpoints:
+            check_checkpoint(checkpoint)
         self.fits_layout = from_json(self, "fits_layout")
         self.layout = make_fits_layout(self.fits_layout)
 
@@ -111,6 +118,11 @@ def run(arguments: PredictionArguments) -> None:
     files = list_files(arguments.files)
     parts = TableParts(Path(arguments.output or str(arguments.output_dir)), made_by=describe(arguments))
     finished = set(parts.read("file"))
+    if strange := finished - set(files):
+        raise ValueError(
+            f"{parts.folder} holds what a stopped run on other files finished, such as {min(strange)}. Repeat its "
+            "command to go on with it, or delete that folder."
+        )
     if finished:
         logger.info("Going on: %d of %d files are done.", len(finished), len(files))
     waiting = [(number, file) for number, file in enumerate(files) if file not in finished]
@@ -132,7 +144,8 @@ def run(arguments: PredictionArguments) -> None:
 
 def describe(arguments: PredictionArguments) -> str:
     """What decides what comes out, whatever the files are."""
-    names = ("checkpoints", "embedding", "output_dir", "save_outputs", "scale_to_peak", "fits_layout", "seed")
+    names = ["checkpoints", "embedding", "output_dir", "save_outputs"]
+    names += ["scale_to_peak", "nan_fill", "fits_layout", "seed"]
     return json.dumps({name: getattr(arguments, name) for name in names})
 
 
@@ -263,7 +276,7 @@ def apply_to_files(
     peaks: dict[str, float] = {}
     for file in files:
         try:
-            image = read_image_file(Path(file), arguments.layout)
+            image = repaired(read_image_file(Path(file), arguments.layout), file, arguments.nan_fill)
             peaks[file] = peak_of(image) if arguments.scale_to_peak else 1.0
         except (OSError, ValueError) as error:
             reject(file, error, arguments.on_error)
@@ -276,6 +289,15 @@ def apply_to_files(
         if SHARP in row:
             row[SHARP] = row[SHARP] * peaks[file]
     return found
+
+
+def repaired(image: np.ndarray, file: str, nan_fill: float | None) -> np.ndarray:
+    """The image, with `nan_fill` where its flux is NaN or infinite."""
+    missing = ~np.isfinite(image)
+    if nan_fill is None or not missing.any():
+        return image
+    logger.info("%s: %s", file, filled_in_words(int(missing.sum()), "image", nan_fill))
+    return np.where(missing, np.float32(nan_fill), image)
 
 
 def peak_of(image: np.ndarray) -> float:

@@ -12,6 +12,7 @@ come with the imprint of their substructure, as simulated ones can, every visibl
 and its error stands beside that of predicting none.
 """
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -59,6 +60,8 @@ NUM_FIGURE_ROWS = 4
 NUM_SEARCHED = 50
 # Rows among which a stream of stored images is shuffled; simulated ones come at random.
 BUFFER_SIZE = 1000
+logger = logging.getLogger(__name__)
+
 # The row of whoever says that substructure changes nothing.
 NO_IMPRINT = "No imprint"
 # Images of a stream, which may have to be simulated, that the image processor's constants are measured on.
@@ -132,7 +135,13 @@ def main() -> None:
     ratios = {"mask_ratio": arguments.mask_ratio, "prediction_ratio": arguments.prediction_ratio}
     settings = {name: ratio for name, ratio in ratios.items() if ratio is not None}
     if "imprint" in train.features:
-        settings |= settings_of_imprint(image_processor, some_images(train, column="imprint", **measured), arguments)
+        imprints = some_images(train, column="imprint", **measured)
+        if arguments.imprint_loss_weight and (imprints.any() or data_arguments.train_classes is None):
+            settings |= settings_of_imprint(image_processor, imprints, arguments)
+        else:
+            logger.info("The imprints of substructure are left out: there are none to learn, or they have no weight.")
+            train, test = train.remove_columns("imprint"), test.remove_columns("imprint")
+            validation = None if validation is None else validation.remove_columns("imprint")
     config = make_config(model_arguments, num_channels=train.features["image"].shape[0], **settings)
     first = image_processor(some_images(train, 1), return_tensors="pt").pixel_values
     check_blocks(config, first.shape[2:])
@@ -263,11 +272,14 @@ def settings_of_imprint(
     Raises:
         ValueError: If there is nothing in them, or the image processor would scale each of them by itself.
     """
+    if not imprints.any():
+        raise ValueError(
+            f"In none of {len(imprints)} training images does substructure leave an imprint: --imprint_loss_weight 0 "
+            "leaves that column out."
+        )
     if image_processor.normalization == "min_max":
         raise ValueError("An imprint cannot be scaled as its image by normalization min_max: take arcsinh.")
     deviation = image_processor(imprints, return_tensors="pt").pixel_values.std().item()
-    if deviation == 0:
-        raise ValueError(f"In the first {len(imprints)} images substructure leaves no imprint: leave that column out.")
     return {"imprint_loss_weight": arguments.imprint_loss_weight, "imprint_std": deviation}
 
 

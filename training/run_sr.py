@@ -31,6 +31,7 @@ from common import (
     save_run,
     set_up,
     some_images,
+    white_flux,
 )
 from datasets import Dataset
 from layer_decay import group_by_rate, learning_rate_scales
@@ -135,7 +136,11 @@ def main(model_class: type[PreTrainedModel] = LensMAEForSuperResolution) -> None
         parts = test.select_columns("target").with_format("numpy").iter(NUM_RANGED)
         data_arguments.data_range = max(unit_range(torch.from_numpy(part["target"])) for part in parts)
     # Flux goes in and flux comes out: the network has its own constants, and stretches pixels for the encoder itself.
-    image_processor = LensMAEImageProcessor(normalization="none", num_bands=train.features["image"].shape[0])
+    image_processor = LensMAEImageProcessor(
+        normalization="none",
+        num_bands=train.features["image"].shape[0],
+        white_flux=white_flux(some_images(train)),
+    )
     config = make_config(
         model_arguments,
         num_channels=train.features["image"].shape[0],

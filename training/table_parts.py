@@ -29,6 +29,7 @@ class TableParts:
     """
 
     def __init__(self, target: Path, made_by: str):
+        target = target.absolute()  # "." has no name
         self.folder = target.with_name(f".{target.name}.parts")
         self.metadata = {b"made_by": made_by.encode()}
         self.paths = sorted(self.folder.glob("*.parquet"))

@@ -176,6 +176,7 @@ def _render(folder: Path, results: dict[str, Any], checkpoint: str, model_name: 
         is_simulated=bool(data.get("preset")),
         # What is known of a preset is not of one with another instrument, or with overrides.
         preset="" if data.get("preset_is_changed") else str(data.get("preset") or ""),
+        peak=_peak(folder),
         data_range=data.get("data_range") or 1.0,
         training=results["training"],
         recipe=[
@@ -189,6 +190,7 @@ def _render(folder: Path, results: dict[str, Any], checkpoint: str, model_name: 
         height=height,
         width=width,
         upscale=config.get("upscale", 2),
+        rows=results["rows"],
         table=_table(results["rows"]),
         verdict=verdict(results),
         has_intervals=any(format_interval(metric, row) for row in results["rows"] for metric in row),
@@ -201,6 +203,13 @@ def _render(folder: Path, results: dict[str, Any], checkpoint: str, model_name: 
         ],
         not_measured=NOT_MEASURED,
     )
+
+
+def _peak(folder: Path) -> str:
+    """The brightness of training images, where their processor knows it."""
+    path = folder / "preprocessor_config.json"
+    white_flux = read_json(path).get("white_flux") if path.is_file() else None
+    return "" if white_flux is None else f"{white_flux:.2g}"
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

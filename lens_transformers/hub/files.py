@@ -37,6 +37,17 @@ def from_json(arguments: Any, name: str) -> Any:
     return value
 
 
+def check_checkpoint(name: str) -> None:
+    """Refuses the path of a checkpoint that is not there; what may be a name on the Hub, such as `org/name`, passes.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+    """
+    is_path = name.startswith((".", "~")) or Path(name).is_absolute() or name.count("/") > 1
+    if is_path and not Path(name).exists():
+        raise FileNotFoundError(f"{name}: there is no such folder, and it is no name on the Hub such as org/name.")
+
+
 def write_text_atomically(path: str | Path, text: str) -> Path:
     """Writes `text` under a temporary name in the same folder, then renames it, so that no reader sees half of it.
 

@@ -19,6 +19,7 @@ from transformers import (
 from ..data import load_lensing_dataset
 from ..data.simulated import find_simulation
 from ..data.tasks import Task
+from ..hub.files import check_checkpoint
 from ..hub.results import dataset_name, read_results
 from ..pipelines import resize_images
 from ..visualization import plot_training_curves
@@ -194,6 +195,7 @@ def _as_trained(test: Dataset, train: Dataset | None, task: Task) -> Dataset:
 
 def _results_of(checkpoint: str | Path) -> dict[str, Any]:
     """What training left, or the same with nothing in it; the task and the name of the network are there."""
+    check_checkpoint(str(checkpoint))
     config = AutoConfig.from_pretrained(checkpoint)
     if (Path(checkpoint) / "results.json").is_file():
         results = read_results(checkpoint)

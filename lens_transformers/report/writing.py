@@ -61,6 +61,8 @@ def write_report(
     output = Path(output)
     if not output.parent.is_dir():
         raise FileNotFoundError(f"{output.parent} is not a folder; create it before {output.name} is written there.")
+    if output.suffix == ".json":
+        raise ValueError(f"{output}: a page is no JSON, which is written beside it: give a name that ends in .html.")
     words = _checked(words or {})
     groups: dict[tuple[str | None, ...], list[Evaluation]] = {}
     for checkpoint in checkpoints:

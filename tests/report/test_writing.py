@@ -152,6 +152,19 @@ def test_every_number_of_a_pretraining_checkpoint_has_an_interval(sources, tmp_p
         assert all(measured.low <= measured.value <= measured.high for measured in row[1:])
 
 
+def test_what_only_the_run_has_measured_stays_in_its_rows(sources, tmp_path):
+    source = sources["pretraining"]
+    run = make_checkpoint(tmp_path / "run", "pretraining")
+    own = {"name": "LensMAE", "imprint_mse": 0.5, "masked_mse_0.75": 9.0, "intervals": {"imprint_mse": [0.4, 0.6]}}
+    rows = [own, {"name": "No imprint", "imprint_mse": 0.7, "intervals": {"imprint_mse": [0.6, 0.8]}}]
+    data = {"source": str(source), "num_train": 24}
+    results = {"task": "pretraining", "model": {}, "data": data, "training": {}, "versions": {}, "rows": rows}
+    (run / "results.json").write_text(json.dumps(results))
+    first, *others = evaluate_checkpoint(run).results["rows"]
+    assert first["imprint_mse"] == 0.5 and first["masked_mse_0.75"] != 9.0 and first["intervals"]["imprint_mse"]
+    assert [row["name"] for row in others][0] == "No imprint" and len(others) == 3
+
+
 def test_the_neighbours_of_an_image_are_training_images(sources, tmp_path):
     evaluation = evaluate_checkpoint(make_checkpoint(tmp_path / "run", "pretraining"), sources["pretraining"])
     panels = [ax for ax in evaluation.figures["nearest_neighbours"].axes if ax.images]
@@ -358,7 +371,8 @@ def test_figures_are_left_as_vectors_in_a_folder_a_checkpoint(tmp_path):
         ({"dataset": "lenses"}, "no such folder of lens images"),
         ({"words": "list.json"}, "must hold an object with headline"),
         ({"words": "tile.json"}, r"highlights\[0\] must be an object"),
-        ({"checkpoint": "missing"}, "missing"),
+        ({"checkpoint": "missing"}, "missing: there is no such folder"),
+        ({"output": "report.json"}, "a page is no JSON, which is written beside it"),
     ],
 )
 def test_what_cannot_be_evaluated_is_said_in_one_line(tmp_path, capsys, changes, message):

@@ -32,6 +32,13 @@ def test_training_fits_into_the_budget(budget):
     assert 0.45 * 60 * budget < sum(seconds) < 0.9 * 60 * budget
 
 
+def test_the_shortest_demo_has_images_enough_for_few_labels():
+    simulated = next(
+        step.command for step in demo.plan(Path("runs"), 0.1, NO_FLAGS) if "deeplense_model_2" in step.command
+    )
+    assert int(flag(simulated, "--num_train")) >= 3 * demo.FEW_LABELS
+
+
 def test_every_command_names_a_script_and_a_recipe_that_exist():
     for step in demo.plan(Path("runs"), 60, NO_FLAGS):
         assert Path(step.command[1]).is_file()

@@ -217,6 +217,42 @@ def test_a_run_that_is_stopped_goes_on_where_it_was(run_script, checkpoints, nig
     assert not list(tmp_path.glob(".*")) and not list((tmp_path / "sharp").glob(".*"))
 
 
+def test_rows_of_other_files_do_not_come_into_the_table(run_script, checkpoints, night, tmp_path):
+    np.save(night / "3.npy", np.full((32, 32), np.nan, np.float32))
+    flags = ["--checkpoints", checkpoints / "pretrain", "--output", tmp_path / "table.csv", "--batch_size", 1]
+    with pytest.raises(ValueError, match=r"3\.npy"):
+        run_script(predict, *flags, "--files", night / "0.fits", night / "3.npy")
+    with pytest.raises(ValueError, match=r"a stopped run on other files finished, such as .*0\.fits"):
+        run_script(predict, *flags, "--files", night / "1.fits")
+    assert not (tmp_path / "table.csv").exists()
+
+
+def test_missing_pixels_are_filled_if_asked_for(run_script, checkpoints, night, tmp_path, caplog):
+    for name, flux in (("3.npy", np.nan), ("4.npy", 0.25)):
+        image = IMAGES[0].copy()
+        image[4, 5] = flux
+        np.save(night / name, image)
+    flags = ["--checkpoints", checkpoints / "classify", "--files", night / "3.npy", night / "4.npy"]
+    caplog.set_level("INFO")
+    run_script(predict, *flags, "--output", tmp_path / "table.csv", "--nan_fill", 0.25)
+    filled, whole = pd.read_csv(tmp_path / "table.csv").filter(like="probability_").to_numpy()
+    np.testing.assert_array_equal(filled, whole)
+    assert "3.npy: 1 NaN or infinite pixels of image are now 0.25" in caplog.text
+
+
+def test_files_may_go_where_the_command_is_given(run_script, checkpoints, night, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    run_script(predict, "--checkpoints", checkpoints / "sr", "--files", night, "--output_dir", ".")
+    assert sorted(os.listdir()) == ["000000_0.fits", "000001_1.fits", "000002_2.fits"]
+
+
+def test_a_checkpoint_that_is_not_there_is_no_name_on_the_hub(run_script, night, tmp_path):
+    flags = ["--files", night, "--output", tmp_path / "table.csv"]
+    with pytest.raises(FileNotFoundError, match="nowhere: there is no such folder, and it is no name on the Hub"):
+        run_script(predict, "--checkpoints", tmp_path / "nowhere", *flags)
+
+
 def test_images_of_one_batch_at_a_time_are_in_memory(run_script, checkpoints, night, tmp_path, monkeypatch):
     for number in range(3, 12):
         np.save(night / f"{number}.npy", IMAGES[number % 3])

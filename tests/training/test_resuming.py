@@ -179,12 +179,34 @@ def test_ctrl_c_in_the_last_step_changes_nothing(rings, run_script, monkeypatch,
 
 def test_the_checkpoint_to_go_on_from_is_kept_beside_the_best(rings, run_script, monkeypatch, tmp_path):
     flags = ["--dataset", rings, *QUICK, "--max_steps", 4, "--load_best_model_at_end", True, "--save_total_limit", 1]
+    flags += ["--validation_fraction", 0.4, "--split_seed", 1]
     for name in ("eval", "save"):
         flags += [f"--{name}_strategy", "steps", f"--{name}_steps", 2]
     monkeypatch.setattr(loop.MetricsFile, "on_step_begin", interrupted_in(3))
     with pytest.raises(SystemExit, match="--resume_from_checkpoint .*checkpoint-3"):
         run_script(run_mae, *flags, "--output_dir", tmp_path)
     assert {path.name for path in tmp_path.glob("checkpoint-*")} == {"checkpoint-2", "checkpoint-3"}
+
+
+def test_a_run_that_has_ended_without_checkpoints_is_not_trained_again(rings, run_script, tmp_path):
+    flags = ["--dataset", rings, *QUICK, "--max_steps", 1, "--output_dir", tmp_path]
+    run_script(run_mae, *flags)
+    before = (tmp_path / "results.json").read_bytes()
+    with pytest.raises(ValueError, match="has ended and left no checkpoint to go on from.*--overwrite_output_dir"):
+        run_script(run_mae, *flags, "--resume_from_checkpoint", True)
+    assert (tmp_path / "results.json").read_bytes() == before
+
+
+def test_a_checkpoint_is_chosen_only_where_there_are_several(rings, run_script, tmp_path):
+    flags = ["--dataset", rings, *QUICK, "--output_dir", tmp_path, "--load_best_model_at_end", True]
+    with pytest.raises(ValueError, match="give --eval_strategy and --save_strategy too"):
+        run_script(run_mae, *flags)
+
+
+def test_arguments_in_a_file_that_cannot_be_read_are_refused_by_its_name(run_script, tmp_path):
+    (tmp_path / "run.yaml").write_text("dataset: [")
+    with pytest.raises(SystemExit, match=r"run\.yaml: neither YAML nor JSON"):
+        run_script(run_mae, tmp_path / "run.yaml")
 
 
 def test_ctrl_c_a_second_time_stops_at_once(monkeypatch):
@@ -197,6 +219,7 @@ def test_ctrl_c_a_second_time_stops_at_once(monkeypatch):
 
 def test_early_stopping_goes_on_counting(rings, run_script, monkeypatch, tmp_path):
     flags = ["--dataset", rings, *QUICK, "--max_steps", 12, "--load_best_model_at_end", True]
+    flags += ["--validation_fraction", 0.4, "--split_seed", 1]
     # The loss falls at every evaluation, which here is for the worse.
     flags += ["--metric_for_best_model", "loss", "--greater_is_better", True]
     for name in ("eval", "save"):

@@ -17,6 +17,7 @@ from transformers import (
     AutoModelForPreTraining,
 )
 
+from lens_transformers import LensMAEImageProcessor
 from lens_transformers.data import LABEL_NAMES, LensDataCollator, MaskedCollator, simulate_dataset
 from lens_transformers.report import evaluate_checkpoint
 from tests.rings import write_rings
@@ -70,6 +71,20 @@ def pretrained(launch, lenses, tmp_path_factory):
 
 def read_results(folder):
     return json.loads((folder / "results.json").read_text())
+
+
+def test_images_without_substructure_have_no_imprint_to_learn(launch, tmp_path):
+    source = "simulate:deeplense_model_2?imprint=1&num_train=24&num_validation=3&num_test=3"
+    launch(run_mae, "--dataset", source, "--train_classes", "no_sub", "--output_dir", tmp_path / "no_sub", *QUICK)
+    flags = ["--imprint_loss_weight", 0, "--output_dir", tmp_path / "weightless"]
+    launch(run_mae, "--dataset", source, *flags, *QUICK)
+    for name in ("no_sub", "weightless"):
+        assert AutoModelForPreTraining.from_pretrained(tmp_path / name).config.imprint_loss_weight == 0
+        assert "imprint_mse" not in read_results(tmp_path / name)["rows"][0]
+        assert "what substructure changes" not in (tmp_path / name / "README.md").read_text()
+    arguments = run_mae.PretrainingArguments(output_dir=str(tmp_path / "run"))
+    with pytest.raises(ValueError, match="does substructure leave an imprint: --imprint_loss_weight 0 leaves that"):
+        run_mae.settings_of_imprint(LensMAEImageProcessor(), np.zeros((3, 1, 8, 8), np.float32), arguments)
 
 
 def test_pretraining_learns_the_imprint_where_images_come_with_one(launch, lenses, pretrained, tmp_path):
