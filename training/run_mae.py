@@ -55,13 +55,13 @@ from lens_transformers.report.loading import sample
 from lens_transformers.visualization import plot_imprints, plot_reconstructions, plot_training_curves
 
 
+logger = logging.getLogger(__name__)
+
 NUM_FIGURE_ROWS = 4
 # Test images among which there are some with substructure.
 NUM_SEARCHED = 50
 # Rows among which a stream of stored images is shuffled; simulated ones come at random.
 BUFFER_SIZE = 1000
-logger = logging.getLogger(__name__)
-
 # The row of whoever says that substructure changes nothing.
 NO_IMPRINT = "No imprint"
 # Images of a stream, which may have to be simulated, that the image processor's constants are measured on.
