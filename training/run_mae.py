@@ -253,7 +253,7 @@ def keep_classes(train: Any, names: Sequence[str]) -> Any:
     if not set(names) <= set(LABEL_NAMES):
         raise ValueError(f"--train_classes {' '.join(names)}: the classes are {', '.join(LABEL_NAMES)}.")
     if "label" not in train.features:
-        raise ValueError("--train_classes needs images with labels, and these have none.")
+        raise ValueError("--train_classes needs the class of every image, which these do not all have.")
     kept = [LABEL_NAMES.index(name) for name in names]
     if not isinstance(train, Dataset):
         return train.filter(partial(_is_of_class, kept))
