@@ -397,7 +397,7 @@ def _squared_error(model: nn.Module, images: torch.Tensor, targets: torch.Tensor
 def _painting_loss(
     model: LensMAEForPreTraining, images: torch.Tensor, imprint: torch.Tensor | None = None
 ) -> torch.Tensor:
-    return model(images, labels=imprint).loss
+    return model(images, imprint=imprint).loss
 
 
 if __name__ == "__main__":

@@ -26,10 +26,12 @@ from .data.pictures import PICTURE_SUFFIXES, read_picture
 from .data.reading import Item
 from .evaluation.calibration import fit_temperature
 from .models.lens_mae import (
+    LensMAEForClassification,
     LensMAEForSuperResolution,
     LensMAEImageProcessor,
     LensMAEModel,
 )
+from .models.lens_mae.modeling_lens_mae import LensMAEPreTrainedModel
 
 
 __all__ = ["Classification", "LensClassification", "LensEmbedding", "LensSuperResolution", "pipeline", "resize_images"]
@@ -91,11 +93,15 @@ def pipeline(
                     "that was trained on lens images, or an image_processor of such a one."
                 )
         loaded = pipeline_class.model_class.from_pretrained(model, **kwargs)
-    if pipeline_class is LensEmbedding and "LensMAEForSuperResolution" in (loaded.config.architectures or ()):
-        raise ValueError(
-            f"{loaded.name_or_path} super-resolves: its network scales flux after the image processor, which its "
-            "embeddings would miss. Give a pretraining checkpoint or a classifier."
-        )
+    if pipeline_class is LensEmbedding:
+        if LensMAEForSuperResolution.__name__ in (type(loaded).__name__, *(loaded.config.architectures or ())):
+            raise ValueError(
+                f"{loaded.name_or_path or 'This model'} super-resolves: its network scales flux after the image "
+                "processor, which its embeddings would miss. Give a pretraining checkpoint or a classifier."
+            )
+        loaded = loaded.base_model
+    elif isinstance(loaded, LensMAEPreTrainedModel) and not isinstance(loaded, pipeline_class.own_class):
+        raise ValueError(f"{task} needs a {pipeline_class.own_class.__name__}; this is a {type(loaded).__name__}.")
     return pipeline_class(loaded, image_processor, batch_size, device)
 
 
@@ -159,6 +165,7 @@ class LensPipeline:
     """
 
     model_class: Any  # what `from_pretrained` is called of
+    own_class: type[LensMAEPreTrainedModel]  # which a network of ours has to be of
 
     def __init__(
         self,
@@ -196,6 +203,7 @@ class LensClassification(LensPipeline):
 
     # run_classification.py trains any image classifier of transformers.
     model_class = AutoModelForImageClassification
+    own_class = LensMAEForClassification
 
     def __call__(self, images: Any, *, progress: bool = False) -> Classification:
         """Classifies images, of any kind that `LensPipeline` lists."""
@@ -235,6 +243,7 @@ class LensSuperResolution(LensPipeline):
     """Images → sharper images, in the flux units of what came in."""
 
     model_class = LensMAEForSuperResolution
+    own_class = LensMAEForSuperResolution
 
     def __call__(self, images: Any, *, progress: bool = False) -> np.ndarray:
         """Sharpens images, of any kind that `LensPipeline` lists.
@@ -253,6 +262,7 @@ class LensEmbedding(LensPipeline):
     """Images → one vector each, for similarity search, regression or a classifier of one's own."""
 
     model_class = LensMAEModel
+    own_class = LensMAEModel
 
     def __call__(self, images: Any, *, progress: bool = False) -> np.ndarray:
         """Embeds images, of any kind that `LensPipeline` lists.

@@ -115,7 +115,7 @@ def test_bad_pixels_of_files_are_filled_as_the_checkpoint_does(checkpoint, class
 
 def test_the_size_of_the_batches_changes_nothing(checkpoint, classify):
     small = pipeline("image-classification", str(checkpoint), batch_size=2, device="cpu")
-    np.testing.assert_allclose(small(IMAGES).probabilities, classify(IMAGES).probabilities, rtol=1e-5)
+    np.testing.assert_allclose(small(IMAGES).probabilities, classify(IMAGES).probabilities, rtol=1e-4)
 
 
 def test_a_checkpoint_brings_its_temperature(checkpoint, tmp_path):
@@ -183,6 +183,13 @@ def test_embeddings_are_the_pooled_output(checkpoint):
     np.testing.assert_allclose(embed(IMAGES), expected.numpy(), rtol=1e-4, atol=1e-5)
 
 
+def test_a_loaded_classifier_embeds_by_its_encoder(classify):
+    images = np.random.default_rng(0).random((2, 1, 32, 32), dtype=np.float32)
+    embedded = pipeline("embedding", classify.model, classify.image_processor)(images)
+    own = pipeline("embedding", classify.model.base_model, classify.image_processor)(images)
+    np.testing.assert_array_equal(embedded, own)
+
+
 def test_half_precision_gives_float32(checkpoint):
     embed = pipeline("image-feature-extraction", checkpoint, dtype=torch.bfloat16, device="cpu")
     assert embed.model.dtype == torch.bfloat16
@@ -197,6 +204,8 @@ def test_what_cannot_be_used_is_refused_in_words(checkpoint, classify, tmp_path)
     LensMAEImageProcessor(normalization="none").save_pretrained(tmp_path / "sr")
     with pytest.raises(ValueError, match="sr super-resolves: its network scales flux after the image processor"):
         pipeline("embedding", tmp_path / "sr")
+    with pytest.raises(ValueError, match="classification needs a LensMAEForClassification; this is a LensMAEForS"):
+        pipeline("classification", sharpener, LensMAEImageProcessor())
     with pytest.raises(ValueError, match="needs its image_processor beside it"):
         pipeline("classification", classify.model)
     with pytest.raises(ValueError, match="revision say how to load a model"):

@@ -15,7 +15,7 @@ from transformers.integrations import is_tensorboard_available
 from lens_transformers import LensMAEConfig, LensMAEImageProcessor
 from lens_transformers.data.augmentation import AUGMENTATIONS
 from lens_transformers.data.report import OnError
-from lens_transformers.hub.files import check_checkpoint, from_json
+from lens_transformers.hub.files import from_json
 
 
 def has_fast_bfloat16() -> bool:
@@ -106,10 +106,6 @@ class ModelArguments:
         default=None, metadata={"help": "Changes to the configuration, for instance 'mask_ratio=0.9,pooling=mean'."}
     )
 
-    def __post_init__(self):
-        if self.model_name_or_path is not None:
-            check_checkpoint(self.model_name_or_path)
-
 
 @dataclass
 class EncoderArguments(ModelArguments):
@@ -128,7 +124,6 @@ class EncoderArguments(ModelArguments):
     )
 
     def __post_init__(self):
-        super().__post_init__()
         self.image_processor_overrides = from_json(self, "image_processor_overrides") or {}
         known = LensMAEImageProcessor.valid_kwargs.__annotations__
         if unknown := sorted(set(self.image_processor_overrides) - set(known)):

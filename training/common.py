@@ -39,7 +39,7 @@ from lens_transformers.data import (
 from lens_transformers.data.splits import content_hashes, count_duplicates
 from lens_transformers.data.tasks import Task
 from lens_transformers.hub import write_model_card
-from lens_transformers.hub.files import write_text_atomically
+from lens_transformers.hub.files import check_checkpoint, write_text_atomically
 from lens_transformers.hub.results import is_preset
 from lens_transformers.report.loading import READING, draw_rows, make_fits_layout, sample
 
@@ -56,11 +56,12 @@ NUM_MEASURED = 2000
 WARM_UP_STEPS, FEWEST_TIMED_STEPS = 2, 8
 
 
-def set_up(arguments: LensTrainingArguments) -> None:
+def set_up(arguments: LensTrainingArguments, model_arguments: ModelArguments) -> None:
     """Log to the console, seed everything, and see that the output folder holds no other run.
 
     Raises:
         ValueError: If it does, or the checkpoint to go on from is none.
+        FileNotFoundError: If the checkpoint to start from is a folder that is not there.
     """
     logging.basicConfig(format="%(message)s", level=logging.INFO if arguments.should_log else logging.WARNING)
     for noisy in ("httpx", "httpx2", "datasets"):
@@ -71,6 +72,8 @@ def set_up(arguments: LensTrainingArguments) -> None:
     else:
         transformers.set_seed(arguments.seed)
     prepare_output_folder(arguments)
+    if model_arguments.model_name_or_path is not None:
+        check_checkpoint(model_arguments.model_name_or_path)
 
 
 @dataclass

@@ -89,7 +89,7 @@ def main() -> None:
     data_arguments, model_arguments, arguments = parse_arguments(
         ClassificationArguments, ClassifierArguments, ClassificationTrainingArguments
     )
-    set_up(arguments)
+    set_up(arguments, model_arguments)
     splits = load_splits(data_arguments, "classification", choosing=arguments.load_best_model_at_end)
     if data_arguments.labels_per_class is not None:
         splits.train = draw_per_class(splits.train, data_arguments.labels_per_class, arguments.seed)

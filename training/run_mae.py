@@ -113,12 +113,17 @@ class PretrainingArguments(LensTrainingArguments):
         metadata={"help": "Draw reconstructions of the same test images every so many epochs; 0 is at the end alone."},
     )
 
+    def __post_init__(self):
+        super().__post_init__()
+        if self.mask_ratio_start is not None and not 0 < self.mask_ratio_start < 1:
+            raise ValueError(f"--mask_ratio_start must be above 0 and below 1, got {self.mask_ratio_start}.")
+
 
 def main() -> None:
     data_arguments, model_arguments, arguments = parse_arguments(
         PretrainingDataArguments, EncoderArguments, PretrainingArguments
     )
-    set_up(arguments)
+    set_up(arguments, model_arguments)
     splits = load_splits(
         data_arguments, "pretraining", data_arguments.streaming, choosing=arguments.load_best_model_at_end
     )
@@ -140,8 +145,9 @@ def main() -> None:
             settings |= settings_of_imprint(image_processor, imprints, arguments)
         else:
             logger.info("The imprints of substructure are left out: there are none to learn, or they have no weight.")
-            train, test = train.remove_columns("imprint"), test.remove_columns("imprint")
-            validation = None if validation is None else validation.remove_columns("imprint")
+            train, test, validation = map(without_imprint, (train, test, validation))
+    # Of a checkpoint that has learned imprints, the head would stay behind the encoder.
+    settings.setdefault("imprint_loss_weight", 0.0)
     config = make_config(model_arguments, num_channels=train.features["image"].shape[0], **settings)
     first = image_processor(some_images(train, 1), return_tensors="pt").pixel_values
     check_blocks(config, first.shape[2:])
@@ -152,7 +158,7 @@ def main() -> None:
     trainer = PretrainingTrainer(
         model=model,
         args=arguments,
-        train_dataset=EndlessPasses(train, collator) if data_arguments.streaming else train,
+        train_dataset=EndlessPasses(train) if data_arguments.streaming else train,
         eval_dataset=test if validation is None else validation,
         data_collator=collator,
         eval_collator=masked_collator,
@@ -203,12 +209,14 @@ class PretrainingTrainer(RunTrainer):
     def score_images(self, inputs, outputs):
         """The loss of each image."""
         model, pixel_values = self.model, inputs["pixel_values"]
-        losses = [
-            model._reconstruction_loss(
-                *(part[index : index + 1] for part in (pixel_values, outputs.logits, outputs.mask))
-            )
-            for index in range(len(pixel_values))
-        ]
+        losses = []
+        for index in range(len(pixel_values)):
+            one = slice(index, index + 1)
+            loss = model._reconstruction_loss(pixel_values[one], outputs.logits[one], outputs.mask[one])
+            if "imprint" in inputs and outputs.imprint_logits is not None:
+                visible = 1 - outputs.mask[one]
+                loss = loss + model._imprint_loss(inputs["imprint"][one], outputs.imprint_logits[one], visible)
+            losses.append(loss)
         return {"loss": torch.stack(losses)}
 
 
@@ -264,6 +272,11 @@ def _is_of_class(kept: Sequence[int], row: Mapping[str, Any]) -> bool:
     return int(row["label"]) in kept
 
 
+def without_imprint(images: Any) -> Any:
+    """Images, if there are any, without that column."""
+    return images.remove_columns("imprint") if images is not None and "imprint" in images.features else images
+
+
 def settings_of_imprint(
     image_processor: LensMAEImageProcessor, imprints: np.ndarray, arguments: PretrainingArguments
 ) -> dict[str, float]:
@@ -279,7 +292,9 @@ def settings_of_imprint(
         )
     if image_processor.normalization == "min_max":
         raise ValueError("An imprint cannot be scaled as its image by normalization min_max: take arcsinh.")
-    deviation = image_processor(imprints, return_tensors="pt").pixel_values.std().item()
+    # No imprint at all has a value of its own in each band.
+    scaled = image_processor(imprints, return_tensors="pt").pixel_values
+    deviation = (scaled - scaled.mean(dim=(0, 2, 3), keepdim=True)).std().item()
     return {"imprint_loss_weight": arguments.imprint_loss_weight, "imprint_std": deviation}
 
 
@@ -323,8 +338,8 @@ def measure(
                 parts[name].append(masked_errors(pixels, images, masks))
             if ratio == trained_at and not shown:
                 shown = [part[:NUM_FIGURE_ROWS] for part in (images, masks, painted)]
-            if ratio == trained_at and "labels" in batch and outputs.imprint_logits is not None:
-                predicted, imprint = imprints_in_flux(model, batch["labels"], outputs, image_processor)
+            if ratio == trained_at and "imprint" in batch and outputs.imprint_logits is not None:
+                predicted, imprint = imprints_in_flux(model, batch["imprint"], outputs, image_processor)
                 for name, guess in {"LensMAE": predicted, NO_IMPRINT: np.zeros_like(imprint)}.items():
                     imprint_parts.setdefault(name, []).append(masked_errors(guess, imprint, ~masks))
         for name, values in parts.items():
@@ -345,7 +360,7 @@ def draw_imprints(
     whole = {"mask_ratio": 0.0, "return_loss": False}
     for batch, outputs in predict(trainer, searched.select(chosen), collator, "Drawing imprints", **whole):
         images = image_processor.post_process_reconstruction(batch["pixel_values"]).numpy()
-        predicted, imprints = imprints_in_flux(trainer.model, batch["labels"], outputs, image_processor)
+        predicted, imprints = imprints_in_flux(trainer.model, batch["imprint"], outputs, image_processor)
         parts.append((images, imprints, predicted))
     images, imprints, predicted = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     return plot_imprints(images, imprints, predicted)

@@ -36,7 +36,7 @@ from common import (
 from datasets import Dataset
 from layer_decay import group_by_rate, learning_rate_scales
 from loop import RunTrainer
-from transformers import AutoImageProcessor, PreTrainedModel
+from transformers import AutoConfig, AutoImageProcessor, PreTrainedModel
 from transformers.training_args import OptimizerNames
 
 from lens_transformers import LensMAEForSuperResolution, LensMAEImageProcessor
@@ -123,7 +123,7 @@ def main(model_class: type[PreTrainedModel] = LensMAEForSuperResolution) -> None
     data_arguments, model_arguments, arguments = parse_arguments(
         SuperResolutionArguments, ModelArguments, SuperResolutionTrainingArguments
     )
-    set_up(arguments)
+    set_up(arguments, model_arguments)
     splits = load_splits(data_arguments, "super_resolution", choosing=arguments.load_best_model_at_end)
     train, validation, test = splits.train, splits.validation, splits.test
     upscale, tested_upscale = find_upscale(train), find_upscale(test)
@@ -354,6 +354,10 @@ def flux_constants(
     train: Dataset, arguments: ModelArguments, num_samples: int = 500
 ) -> dict[str, float | list[float]]:
     """The constants of the network: mean and deviation of the flux, and what a pretrained encoder is used to."""
+    if arguments.model_name_or_path is not None:
+        checkpoint = AutoConfig.from_pretrained(arguments.model_name_or_path)
+        if LensMAEForSuperResolution.__name__ in (checkpoint.architectures or ()):
+            return {}  # what it has learned is in its own constants
     images = some_images(train, num_samples).astype(np.float64)
     constants = {
         "sr_pixel_mean": images.mean(axis=(0, 2, 3)).tolist(),
@@ -366,6 +370,13 @@ def flux_constants(
             constants.update(sr_encoder_stretch=pretraining.stretch, sr_encoder_mean=mean, sr_encoder_std=deviation)
         elif pretraining.normalization == "standardize":
             constants.update(sr_pixel_mean=mean, sr_pixel_std=deviation)
+        elif pretraining.normalization == "none":
+            constants.update(sr_pixel_mean=0.0, sr_pixel_std=1.0)
+        else:
+            raise ValueError(
+                f"{arguments.model_name_or_path} was pretrained on images of normalization "
+                f"{pretraining.normalization}, by which super-resolution would lose their flux: pretrain with arcsinh."
+            )
     return constants
 
 

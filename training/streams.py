@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from datasets import IterableDataset
 
-from lens_transformers.data import LensDataCollator
+from lens_transformers.data.collator import EPOCH
 
 
 class EndlessPasses(torch.utils.data.IterableDataset):
@@ -17,16 +17,18 @@ class EndlessPasses(torch.utils.data.IterableDataset):
 
     Args:
         stream: Rows; it may be endless itself.
-        collator: Told of every pass.
     """
 
-    def __init__(self, stream: IterableDataset, collator: LensDataCollator):
+    def __init__(self, stream: IterableDataset):
         self.stream = stream
-        self.collator = collator
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Yields rows."""
+        """Yields rows, each with the number of its pass: workers, and rows of one batch, are not all in the same."""
         for number in count():
             self.stream.set_epoch(number)
-            self.collator.set_epoch(number)
-            yield from self.stream
+            num_rows = 0
+            for row in self.stream:
+                num_rows += 1
+                yield {**row, EPOCH: number}
+            if not num_rows:  # a worker for which there is no shard
+                return

@@ -962,7 +962,8 @@ class LensMAEModel(LensMAEPreTrainedModel):
     """
 )
 class LensMAEForPreTraining(LensMAEPreTrainedModel):
-    _keys_to_ignore_on_load_unexpected = [r"^norm\.", r"^classifier\.", r"^super_resolution\."]
+    # Without weight in the loss there is no head for the imprint.
+    _keys_to_ignore_on_load_unexpected = [r"^imprint_head\.", r"^norm\.", r"^classifier\.", r"^super_resolution\."]
 
     def __init__(self, config: LensMAEConfig):
         super().__init__(config)
@@ -1041,12 +1042,12 @@ class LensMAEForPreTraining(LensMAEPreTrainedModel):
         pixel_values: torch.Tensor | None = None,
         noise: torch.Tensor | None = None,
         mask_ratio: float | None = None,
-        labels: torch.Tensor | None = None,
+        imprint: torch.Tensor | None = None,
         return_loss: bool = True,
         **kwargs: Unpack[TransformersKwargs],
     ) -> LensMAEForPreTrainingOutput:
         r"""
-        labels (`torch.FloatTensor`, *optional*):
+        imprint (`torch.FloatTensor`, *optional*):
             What substructure changes in the images, of their shape, as the image processor scales it. It counts for
             the loss with `config.imprint_loss_weight`.
         noise (`torch.Tensor` of shape `(batch_size, num_blocks)`, *optional*):
@@ -1090,14 +1091,15 @@ class LensMAEForPreTraining(LensMAEPreTrainedModel):
         imprint_logits = None
         if self.imprint_head is not None:
             tokens = outputs.last_hidden_state[:, 1:] if self.config.use_cls_token else outputs.last_hidden_state
-            imprint, visible = self.imprint_head(tokens), patch_order[:, : tokens.shape[1]]
-            imprint_logits = _scatter_patches(imprint, visible, patch_order.shape[1])
-            if return_loss and labels is not None:
-                if labels.shape != pixel_values.shape:
+            predicted_imprint, visible = self.imprint_head(tokens), patch_order[:, : tokens.shape[1]]
+            imprint_logits = _scatter_patches(predicted_imprint, visible, patch_order.shape[1])
+            if return_loss and imprint is not None:
+                if imprint.shape != pixel_values.shape:
                     raise ValueError(
-                        f"`labels` must have the shape of `pixel_values`; theirs is {tuple(labels.shape)}."
+                        f"`imprint` must have the shape of `pixel_values`; its own is {tuple(imprint.shape)}."
                     )
-                loss = loss + self._imprint_loss(labels, imprint, visible)
+                everywhere = predicted_imprint.new_ones(visible.shape)
+                loss = loss + self._imprint_loss(imprint, predicted_imprint, everywhere, visible)
         return LensMAEForPreTrainingOutput(
             loss=loss,
             logits=_scatter_patches(pixels, predicted, patch_order.shape[1]),
@@ -1122,11 +1124,16 @@ class LensMAEForPreTraining(LensMAEPreTrainedModel):
             target = (target - mean) / deviation
         return self._mean_over_patches((logits - target).square(), mask, pixel_values.shape[2:], patches)
 
-    def _imprint_loss(self, labels: torch.Tensor, imprint: torch.Tensor, patches: torch.Tensor) -> torch.Tensor:
-        target = _take_patches(self.patchify(labels), patches)
-        error = ((imprint - target) / self.config.imprint_std).square()
-        mean = self._mean_over_patches(error, error.new_ones(patches.shape), labels.shape[2:], patches)
-        return self.config.imprint_loss_weight * mean
+    def _imprint_loss(
+        self,
+        imprint: torch.Tensor,
+        logits: torch.Tensor,
+        mask: torch.Tensor,
+        patches: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        # As above; `mask` is 1 where a patch is visible.
+        error = ((logits - _take_patches(self.patchify(imprint), patches)) / self.config.imprint_std).square()
+        return self.config.imprint_loss_weight * self._mean_over_patches(error, mask, imprint.shape[2:], patches)
 
     def _mean_over_patches(
         self, error: torch.Tensor, mask: torch.Tensor, image_size: torch.Size, patches: torch.Tensor | None

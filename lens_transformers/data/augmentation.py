@@ -151,21 +151,23 @@ def get_augmentation(name: str, **changes: Any) -> LensAugmentation:
     return replace(AUGMENTATIONS[name], **changes)
 
 
-def sample_keys(images: np.ndarray, seed: int, epoch: int) -> list[int]:
+def sample_keys(images: np.ndarray, seed: int, epoch: int | Sequence[int]) -> list[int]:
     """A key for each image, from its pixels, the seed and the epoch: it needs no index, so streams have it too.
 
     Args:
         images: `(batch, bands, height, width)`.
         seed: Seed of the run.
-        epoch: The epoch; each has keys of its own.
+        epoch: The epoch, of all images or of each; every epoch has keys of its own.
 
     Returns:
         Numbers below 2**64.
     """
-    key = seed.to_bytes(16, "little", signed=True) + epoch.to_bytes(8, "little")
+    epochs = [epoch] * len(images) if isinstance(epoch, int) else epoch
+    keys = (seed.to_bytes(16, "little", signed=True) + each.to_bytes(8, "little") for each in epochs)
     # A checksum reads the pixels four times as fast as a hash does; two images that share one only turn alike.
     checksums = (zlib.crc32(np.ascontiguousarray(image).data).to_bytes(4, "little") for image in images)
-    hashes = (hashlib.blake2b(checksum, digest_size=8, key=key) for checksum in checksums)
+    pairs = zip(checksums, keys, strict=True)
+    hashes = (hashlib.blake2b(checksum, digest_size=8, key=key) for checksum, key in pairs)
     return [int.from_bytes(each.digest(), "little") for each in hashes]
 
 

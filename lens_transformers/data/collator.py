@@ -11,11 +11,15 @@ from .augmentation import AUGMENTATIONS, Augmentation, LensAugmentation, get_aug
 from .tasks import Task, check_task
 
 
-__all__ = ["EpochCallback", "LensDataCollator", "MaskedCollator"]
+__all__ = ["EPOCH", "EpochCallback", "LensDataCollator", "MaskedCollator"]
+
+
+# Beside the columns of a row: the pass over a stream that it is of, which wins over that of `set_epoch`.
+EPOCH = "(epoch)"
 
 
 class LensDataCollator:
-    """Turns rows of a dataset into `pixel_values` and, where the task has them, `labels`.
+    """Turns rows of a dataset into `pixel_values` and, where the task has them, `labels` or `imprint`.
 
     What an image draws depends on its pixels, the seed and the epoch alone: not on the batch it is in, the number of
     data-loading workers, or torch's random state. So that images change anew in every epoch, transformers' `Trainer`
@@ -31,7 +35,8 @@ class LensDataCollator:
         image_processor: Called as `image_processor(images=..., return_tensors="pt")` on a batch of images
             `(batch, bands, height, width)`; its `pixel_values` go to the model.
         task: `"classification"` gives int64 class ids as labels, `"super_resolution"` the target images in float32 and
-            in their own flux unit, `"pretraining"` what the image processor makes of the `imprint` that rows may have.
+            in their own flux unit, `"pretraining"` no labels but what the image processor makes of the `imprint` that
+            rows may have.
         augmentation: What to change at random in each row, the same for an image and its target: a `LensAugmentation`,
             or the name of one for `get_augmentation`.
         seed: Draws other changes.
@@ -67,7 +72,8 @@ class LensDataCollator:
 
         Returns:
             `pixel_values` `(batch, bands, height, width)` and `labels`, `(batch,)` or
-            `(batch, bands, height * scale, width * scale)`; contiguous, and images in float32.
+            `(batch, bands, height * scale, width * scale)`, or `imprint`, `(batch, bands, height, width)`; contiguous,
+            and images in float32.
 
         Raises:
             ValueError: If a row lacks a column that the task needs.
@@ -79,7 +85,8 @@ class LensDataCollator:
         elif self.task == "pretraining" and "imprint" in rows[0]:
             targets = _stacked(rows, "imprint")
         if self.augmentation != AUGMENTATIONS["none"]:
-            keys = sample_keys(images.numpy(), self.seed, int(self._epoch))
+            epoch = int(self._epoch)
+            keys = sample_keys(images.numpy(), self.seed, [int(row.get(EPOCH, epoch)) for row in rows])
             images, targets = self.augmentation(images, targets, keys=keys)
         pixel_values = self.image_processor(images=images, return_tensors="pt")["pixel_values"]
         batch = {"pixel_values": pixel_values.contiguous()}
@@ -88,7 +95,8 @@ class LensDataCollator:
         elif targets is not None:
             if self.task == "pretraining":
                 targets = self.image_processor(images=targets, return_tensors="pt")["pixel_values"]
-            batch["labels"] = targets.contiguous()
+            # To Trainer, what it may lack are no labels: without them it would not measure the loss.
+            batch["imprint" if self.task == "pretraining" else "labels"] = targets.contiguous()
         return batch
 
 

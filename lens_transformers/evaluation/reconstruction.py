@@ -90,13 +90,13 @@ def in_flux(
 
 
 def imprints_in_flux(
-    model: Any, labels: torch.Tensor, outputs: Any, image_processor: Any
+    model: Any, imprint: torch.Tensor, outputs: Any, image_processor: Any
 ) -> tuple[np.ndarray, np.ndarray]:
     """What substructure changes in images, as a masked autoencoder says it and as it is, in flux.
 
     Args:
         model: A `LensMAEForPreTraining` that predicts the imprint.
-        labels: The imprints, as the image processor scales them, `(batch, bands, height, width)`.
+        imprint: The imprints, as the image processor scales them, `(batch, bands, height, width)`.
         outputs: What the model made of the images; of hidden patches it says nothing.
         image_processor: Its image processor.
 
@@ -104,5 +104,5 @@ def imprints_in_flux(
         The predicted imprints `(batch, bands, height, width)` and the true ones.
     """
     flux = image_processor.post_process_reconstruction
-    predicted = model.unpatchify(outputs.imprint_logits, tuple(labels.shape[2:]))
-    return flux(predicted.cpu()).numpy(), flux(labels.cpu()).numpy()
+    predicted = model.unpatchify(outputs.imprint_logits, tuple(imprint.shape[2:]))
+    return flux(predicted.cpu()).numpy(), flux(imprint.cpu()).numpy()

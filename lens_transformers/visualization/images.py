@@ -240,6 +240,7 @@ def plot_attention_maps(
                 interpolation="bilinear",
             )
             if positions is not None:
+                ax.autoscale(False)  # a place outside of the image is not shown
                 ax.scatter(
                     *np.reshape(positions[index], (-1, 2)).T,
                     s=26,

@@ -3,7 +3,9 @@ import pytest
 import torch
 from transformers import Trainer, TrainingArguments
 
+from lens_transformers import LensMAEImageProcessor
 from lens_transformers.data import EpochCallback, LensAugmentation, LensDataCollator, get_augmentation, lens_features
+from lens_transformers.data.collator import EPOCH
 from lens_transformers.data.schema import dataset_from_chunks
 
 
@@ -52,7 +54,7 @@ def test_pretraining_turns_an_imprint_as_its_image_and_scales_it_alike():
     rows = [{"image": row["image"], "imprint": 3 * row["image"]} for row in _rows(_dataset())]
     batch = LensDataCollator(_processor, "pretraining", "dihedral", seed=1)(rows)
     assert not torch.equal(batch["pixel_values"], LensDataCollator(_processor, "pretraining")(rows)["pixel_values"])
-    torch.testing.assert_close(batch["labels"], 3 * batch["pixel_values"])
+    torch.testing.assert_close(batch["imprint"], 3 * batch["pixel_values"])
 
 
 def _symmetries(image, augmentation):
@@ -177,3 +179,12 @@ def test_wrong_arguments_and_rows_are_named():
     rows = _rows(_dataset().remove_columns("label"))
     with pytest.raises(ValueError, match="needs a column 'label'; the rows have image, target"):
         LensDataCollator(_processor, "classification")(rows)
+
+
+def test_a_row_of_a_stream_draws_by_its_own_pass():
+    image = np.random.default_rng(0).random((1, 8, 8), dtype=np.float32)
+    collator = LensDataCollator(LensMAEImageProcessor(normalization="none"), "pretraining", "dihedral")
+    together = collator([{"image": image, EPOCH: epoch} for epoch in range(6)])["pixel_values"]
+    for epoch in range(6):
+        collator.set_epoch(epoch)
+        assert torch.equal(collator([{"image": image}])["pixel_values"][0], together[epoch])

@@ -1,5 +1,6 @@
 """ViT-MAE weights compute in LensMAE what they compute in transformers."""
 
+import copy
 import sys
 
 import pytest
@@ -61,6 +62,13 @@ def test_positions_that_were_trained_are_refused(vit_mae):
         vit_mae.decoder.decoder_pos_embed.add_(0.1)
     with pytest.raises(ValueError, match="position embeddings are not the fixed 2-D sin-cos table"):
         convert_vit_mae(vit_mae)
+
+
+def test_a_checkpoint_in_half_precision_is_converted(vit_mae):
+    halved = convert_vit_mae(copy.deepcopy(vit_mae).half())
+    weights, whole = halved.state_dict(), convert_vit_mae(vit_mae).state_dict()
+    for name, weight in weights.items():
+        torch.testing.assert_close(weight.float(), whole[name].float(), rtol=2e-3, atol=1e-3)
 
 
 def test_a_number_of_bands_that_has_no_meaning_is_refused(vit_mae):

@@ -780,14 +780,14 @@ def test_noise_of_the_wrong_shape_is_refused(config):
 def test_visible_tokens_learn_what_substructure_changes_in_their_patch(config, side):
     config.imprint_loss_weight, config.imprint_std = 2.0, 0.5
     model = LensMAEForPreTraining(config)
-    images, labels = torch.randn(3, 1, side, side), torch.randn(3, 1, side, side)
+    images, imprint = torch.randn(3, 1, side, side), torch.randn(3, 1, side, side)
     noise = torch.rand(3, (-(-side // config.mask_block_size)) ** 2)
-    outputs, plain = model(images, noise=noise, labels=labels), model(images, noise=noise)
+    outputs, plain = model(images, noise=noise, imprint=imprint), model(images, noise=noise)
     hidden = outputs.mask[..., None].bool().expand_as(outputs.imprint_logits)
     assert (outputs.imprint_logits[hidden] == 0).all() and (outputs.imprint_logits[~hidden] != 0).all()
     # By hand, in pixels: of what is visible and no padding.
     visible = model.unpatchify((~hidden).float(), (side, side))
-    error = (model.unpatchify(outputs.imprint_logits, (side, side)) - labels).square()
+    error = (model.unpatchify(outputs.imprint_logits, (side, side)) - imprint).square()
     expected = plain.loss + 2.0 * (error * visible).sum() / visible.sum() / 0.5**2
     torch.testing.assert_close(outputs.loss, expected)
     outputs.loss.backward()
@@ -795,13 +795,22 @@ def test_visible_tokens_learn_what_substructure_changes_in_their_patch(config, s
 
 
 def test_an_imprint_counts_nothing_without_its_weight_and_needs_the_size_of_its_image(config):
-    images, labels = torch.randn(2, 1, 32, 32), torch.randn(2, 1, 32, 32)
+    images, imprint = torch.randn(2, 1, 32, 32), torch.randn(2, 1, 32, 32)
     model = LensMAEForPreTraining(config)
     noise = torch.rand(2, (32 // config.mask_block_size) ** 2)
-    assert torch.equal(model(images, noise=noise, labels=labels).loss, model(images, noise=noise).loss)
+    assert torch.equal(model(images, noise=noise, imprint=imprint).loss, model(images, noise=noise).loss)
     config.imprint_loss_weight = 1.0
     with pytest.raises(ValueError, match="shape of `pixel_values`"):
-        LensMAEForPreTraining(config)(images, labels=labels[..., :16])
+        LensMAEForPreTraining(config)(images, imprint=imprint[..., :16])
+
+
+def test_trainer_measures_the_loss_of_images_with_and_without_imprint(config, tmp_path):
+    config.imprint_loss_weight = 1.0
+    arguments = TrainingArguments(output_dir=str(tmp_path), report_to=[], use_cpu=True)
+    rows = [{"pixel_values": torch.randn(1, 32, 32), "imprint": torch.randn(1, 32, 32)} for _ in range(4)]
+    for images in (rows, [{"pixel_values": row["pixel_values"]} for row in rows]):
+        trainer = Trainer(LensMAEForPreTraining(config), arguments, eval_dataset=images)
+        assert trainer.evaluate()["eval_loss"] > 0
 
 
 def test_a_head_for_the_imprint_is_left_behind_by_every_other_task(config, tmp_path):

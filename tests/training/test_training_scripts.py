@@ -73,6 +73,48 @@ def read_results(folder):
     return json.loads((folder / "results.json").read_text())
 
 
+def test_the_imprint_is_left_behind_with_its_head_where_it_is_not_learned(launch, lenses, tmp_path):
+    source = "simulate:deeplense_model_2?imprint=1&num_train=24&num_validation=3&num_test=3"
+    launch(run_mae, "--dataset", source, "--output_dir", tmp_path / "first", *QUICK)
+    for name, flags in (
+        ("folder", ["--dataset", lenses]),
+        ("weight", ["--dataset", source, "--imprint_loss_weight", 0]),
+    ):
+        flags += ["--test_dataset", lenses / "data", "--model_name_or_path", tmp_path / "first"]
+        launch(run_mae, *flags, "--output_dir", tmp_path / name, *QUICK)
+        model = AutoModelForPreTraining.from_pretrained(tmp_path / name)
+        assert model.config.imprint_loss_weight == 0 and model.imprint_head is None
+
+
+@pytest.mark.parametrize("script", [run_mae, run_classification, run_sr])
+def test_a_checkpoint_that_is_not_there_is_missed_before_images_are_read(launch, tmp_path, script):
+    flags = ["--dataset", tmp_path / "none", "--output_dir", tmp_path / "run"]
+    with pytest.raises(FileNotFoundError, match="nowhere: there is no such folder, and it is no name on the Hub"):
+        launch(script, *flags, "--model_name_or_path", tmp_path / "nowhere")
+
+
+def test_the_deviation_of_the_imprint_is_that_within_bands():
+    processor = LensMAEImageProcessor(num_bands=2, image_mean=[1.0, 3.0], image_std=[0.5, 2.0])
+    imprints = 0.1 * np.random.default_rng(0).standard_normal((20, 2, 8, 8)).astype(np.float32)
+    arguments = run_mae.PretrainingArguments(output_dir="run")
+    deviation = run_mae.settings_of_imprint(processor, imprints, arguments)["imprint_std"]
+    stretched = np.arcsinh(imprints / processor.stretch) / np.array([0.5, 2.0])[:, None, None]
+    assert deviation == pytest.approx(np.sqrt(stretched.var(axis=(0, 2, 3)).mean()), rel=1e-3)
+
+
+def test_the_loss_that_is_measured_is_the_loss_that_is_trained(launch, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(run_mae, "limit_steps", seen.append)
+    source = "simulate:deeplense_model_2?imprint=1&num_train=24&num_validation=3&num_test=3"
+    launch(run_mae, "--dataset", source, "--output_dir", tmp_path, "--eval_strategy", "epoch", *QUICK)
+    trainer = seen[0]
+    batch = trainer.eval_collator(list(trainer.eval_dataset))
+    with torch.no_grad():
+        loss = trainer.model.eval()(**batch).loss
+    # Of one image the same as of the batch: all of them have as many blocks.
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(loss.item(), rel=1e-3)
+
+
 def test_images_without_substructure_have_no_imprint_to_learn(launch, tmp_path):
     source = "simulate:deeplense_model_2?imprint=1&num_train=24&num_validation=3&num_test=3"
     launch(run_mae, "--dataset", source, "--train_classes", "no_sub", "--output_dir", tmp_path / "no_sub", *QUICK)

@@ -32,6 +32,13 @@ def titles(figure):
     return [ax.get_title() for ax in panels(figure) if ax.get_title()]
 
 
+def test_a_place_outside_of_the_image_does_not_stretch_its_axes():
+    maps = {"rollout": np.zeros((1, 32, 32))}
+    figure = plot_attention_maps(lenses(1), maps, pixel_scale=0.1, positions=[np.array([[2.5, 0.0]])])
+    image, overlay = figure.axes[:2]
+    assert overlay.get_xlim() == image.get_xlim() and overlay.get_ylim() == image.get_ylim()
+
+
 def test_a_grid_shows_each_lens_under_its_title():
     figure = plot_lenses(lenses(7), titles=[f"lens {index}" for index in range(7)])
     assert titles(figure) == [f"lens {index}" for index in range(7)]

@@ -74,7 +74,7 @@ def convert_vit_mae(vit_mae: ViTMAEForPreTraining, num_channels: int | None = No
 
 
 def _check_positions(table: torch.Tensor, own: torch.Tensor) -> None:
-    if table.shape[1] != own.shape[1] + 1 or not torch.allclose(table[:, 1:], own, atol=POSITION_TOLERANCE):
+    if table.shape[1] != own.shape[1] + 1 or not torch.allclose(table[:, 1:].to(own), own, atol=POSITION_TOLERANCE):
         raise ValueError(
             "The checkpoint's position embeddings are not the fixed 2-D sin-cos table that ViT-MAE is published with, "
             "so LensMAE cannot compute the same."
@@ -92,6 +92,7 @@ def main() -> None:
     one_band = arguments.num_channels == 1
     processor = LensMAEImageProcessor(
         normalization="standardize",
+        num_bands=arguments.num_channels,
         image_mean=sum(IMAGENET_STANDARD_MEAN) / 3 if one_band else IMAGENET_STANDARD_MEAN,
         image_std=sum(IMAGENET_STANDARD_STD) / 3 if one_band else IMAGENET_STANDARD_STD,
         do_resize=True,
