@@ -100,7 +100,7 @@ def pipeline(
                 "processor, which its embeddings would miss. Give a pretraining checkpoint or a classifier."
             )
         loaded = loaded.base_model
-    elif isinstance(loaded, LensMAEPreTrainedModel) and not isinstance(loaded, pipeline_class.own_class):
+    if isinstance(loaded, LensMAEPreTrainedModel) and not isinstance(loaded, pipeline_class.own_class):
         raise ValueError(f"{task} needs a {pipeline_class.own_class.__name__}; this is a {type(loaded).__name__}.")
     return pipeline_class(loaded, image_processor, batch_size, device)
 

@@ -211,7 +211,7 @@ class LensTrainingArguments(TrainingArguments):
                 "--early_stopping_patience needs --load_best_model_at_end True, with --eval_strategy and "
                 "--save_strategy alike."
             )
-        if self.load_best_model_at_end and str(getattr(self.eval_strategy, "value", self.eval_strategy)) == "no":
+        if self.load_best_model_at_end and self.eval_strategy == "no":
             raise ValueError(
                 "--load_best_model_at_end True chooses among checkpoints, of which there are none: give "
                 "--eval_strategy and --save_strategy too, epoch or steps."

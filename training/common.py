@@ -36,6 +36,7 @@ from lens_transformers.data import (
     load_lensing_dataset,
     split_by_content,
 )
+from lens_transformers.data.images import median_peak
 from lens_transformers.data.splits import content_hashes, count_duplicates
 from lens_transformers.data.tasks import Task
 from lens_transformers.hub import write_model_card
@@ -308,7 +309,8 @@ def make_image_processor(
         "normalization": "arcsinh",
         "stretch": arguments.stretch,
         "num_bands": train.features["image"].shape[0],
-        "white_flux": white_flux(images),
+        # Pictures usually go from black to white whatever the flux was.
+        "white_flux": median_peak(images),
         **settings,
         **overrides,
     }
@@ -324,12 +326,6 @@ def some_images(
     if isinstance(train, IterableDataset):
         return np.stack([row[column] for row in train.take(num_samples)])
     return sample(train, num_samples)[column][:]
-
-
-def white_flux(images: np.ndarray) -> float | None:
-    """The flux of the brightest pixel, the median of images: pictures go from black to white whatever the flux was."""
-    brightest = float(np.median(images.max(axis=(1, 2, 3))))
-    return brightest if brightest > 0 else None
 
 
 def limit_steps(trainer: Trainer) -> None:

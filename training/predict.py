@@ -35,6 +35,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassi
 from lens_transformers import LensMAEForPreTraining, LensMAEImageProcessor, pipeline
 from lens_transformers.data import LensDataCollator, MaskedCollator
 from lens_transformers.data.folders import files_in
+from lens_transformers.data.images import fill_missing
 from lens_transformers.data.report import filled_in_words
 from lens_transformers.evaluation.reconstruction import in_flux, masked_errors
 from lens_transformers.hub.files import check_checkpoint, from_json
@@ -293,11 +294,12 @@ def apply_to_files(
 
 def repaired(image: np.ndarray, file: str, nan_fill: float | None) -> np.ndarray:
     """The image, with `nan_fill` where its flux is NaN or infinite."""
-    missing = ~np.isfinite(image)
-    if nan_fill is None or not missing.any():
+    if nan_fill is None:
         return image
-    logger.info("%s: %s", file, filled_in_words(int(missing.sum()), "image", nan_fill))
-    return np.where(missing, np.float32(nan_fill), image)
+    filled = image.copy()
+    for count in fill_missing(filled[None], nan_fill).values():
+        logger.info("%s: %s", file, filled_in_words(count, "image", nan_fill))
+    return filled
 
 
 def peak_of(image: np.ndarray) -> float:

@@ -263,12 +263,11 @@ def write_predictions(
     columns["label"] = labels
     columns |= {f"probability_{name}": probabilities[:, index] for index, name in enumerate(LABEL_NAMES)}
     parameters = [name for name in test.features if name not in (*IMAGE_COLUMNS, "label")]
-    table = pa.table(columns)
     # In numpy's format, numbers of 64 bits would lose half of them.
-    for name in parameters:
-        table = table.append_column(name, test.with_format("arrow")[name].combine_chunks())
+    exact = test.with_format("arrow")
+    columns |= {name: exact[name].combine_chunks() for name in parameters}
     with written_whole(path) as temporary:
-        pq.write_table(table, temporary)
+        pq.write_table(pa.table(columns), temporary)
 
 
 def measure_pooled_norm(trainer, train: Dataset, collator: LensDataCollator, num_images: int = 1500) -> None:

@@ -31,7 +31,6 @@ from common import (
     save_run,
     set_up,
     some_images,
-    white_flux,
 )
 from datasets import Dataset
 from layer_decay import group_by_rate, learning_rate_scales
@@ -44,6 +43,7 @@ from lens_transformers.data import FitsLayout, LensDataCollator
 from lens_transformers.data.fits import FITS_SUFFIXES
 from lens_transformers.data.fits_writing import write_super_resolved_fits
 from lens_transformers.data.folders import suffix_of
+from lens_transformers.data.images import median_peak
 from lens_transformers.data.writing import written_whole
 from lens_transformers.evaluation import (
     LeastSquaresDownsampler,
@@ -139,7 +139,7 @@ def main(model_class: type[PreTrainedModel] = LensMAEForSuperResolution) -> None
     image_processor = LensMAEImageProcessor(
         normalization="none",
         num_bands=train.features["image"].shape[0],
-        white_flux=white_flux(some_images(train)),
+        white_flux=median_peak(some_images(train)),
     )
     config = make_config(
         model_arguments,

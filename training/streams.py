@@ -26,9 +26,8 @@ class EndlessPasses(torch.utils.data.IterableDataset):
         """Yields rows, each with the number of its pass: workers, and rows of one batch, are not all in the same."""
         for number in count():
             self.stream.set_epoch(number)
-            num_rows = 0
+            row = None
             for row in self.stream:
-                num_rows += 1
                 yield {**row, EPOCH: number}
-            if not num_rows:  # a worker for which there is no shard
+            if row is None:  # a worker for which there is no shard
                 return

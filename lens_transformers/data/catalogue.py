@@ -94,7 +94,7 @@ def catalogue_source(catalogue: Path, split: str, *, need_labels: bool, layout: 
         FileReader(layout),
         parameters,
         {f"column {name}": 1 for name, dtype in dtypes.items() if dtype is None},
-        need_labels,
+        need_labels=need_labels,
     )
 
 

@@ -13,7 +13,16 @@ from typing import Any
 import h5py
 import numpy as np
 
-from .folders import SPLIT_OF_NAME, NoSuchSplitError, count_classes, files_in, folders_in, split_in, suffix_of
+from .folders import (
+    SPLIT_OF_NAME,
+    NoSuchSplitError,
+    count_classes,
+    files_in,
+    folders_in,
+    split_in,
+    suffix_of,
+    words_of,
+)
 from .images import as_image, check_real
 from .npy import read_npy_bytes
 from .reading import Item, RowSource
@@ -77,7 +86,7 @@ def containers_source(source: Path, split: str, *, task: str) -> RowSource:
         ContainerReader(),
         {name: _dtype([group.parameters.get(name) for group in chosen]) for name in names},
         dict.fromkeys(sorted(name for group in groups for name in group.not_read), 1),
-        task == "classification",
+        need_labels=task == "classification",
     )
 
 
@@ -137,9 +146,8 @@ def _groups(path: str, file_split: str | None) -> list[_Group]:
     except (zipfile.BadZipFile, ValueError) as error:
         raise ValueError(f"{named(path)}: damaged or empty: {error}") from error
     for key in keys:
-        words = [word for word in re.split(r"[/_\-. ]+", key.lower()) if word]
         split = split_in(key) or file_split
-        name = "_".join(word for word in words if word not in SPLIT_OF_NAME)
+        name = "_".join(word for word in words_of(key) if word not in SPLIT_OF_NAME)
         if name in CLASS_OF_SPELLING:
             group = groups.setdefault((split, name), _Group(path, split, class_of(name), {}, [], {}, []))
             _claim(group.keys, "image", key, path)

@@ -3,7 +3,6 @@
 import functools
 import math
 import os
-import re
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -20,7 +19,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_area
 
-from .folders import class_files, count_classes, files_in, folders_in, split_folders
+from .folders import class_files, count_classes, files_in, folders_in, split_folders, words_of
 from .images import as_image
 from .reading import REPAIRED, Item, RowSource
 from .report import named
@@ -155,7 +154,7 @@ def _items(labelled: Sequence[tuple[str, str | None]], layout: FitsLayout) -> li
 
 def _role(path: str, layout: FitsLayout) -> tuple[str, str, tuple[str, ...]]:
     """The column that a file belongs to, its band, and the words of its name that tell the lens."""
-    words = [word for word in re.split(r"[_\-. ]+", os.path.basename(path).lower().split(".fit")[0]) if word]
+    words = words_of(os.path.basename(path).lower().split(".fit")[0])
     column = "psf" if "psf" in words else "noise_map" if _NOISE_WORDS & set(words) else "image"
     text = f" {' '.join(words)} "
     found = [band for band in layout.bands if f" {_spaced(band)} " in text]
@@ -166,7 +165,7 @@ def _role(path: str, layout: FitsLayout) -> tuple[str, str, tuple[str, ...]]:
 
 
 def _spaced(band: str) -> str:
-    return " ".join(word for word in re.split(r"[_\-. ]+", band.lower()) if word)
+    return " ".join(words_of(band))
 
 
 def _item(files: dict[str, list[tuple[str, str]]], label: str | None) -> Item:
@@ -242,22 +241,17 @@ def _read(files: dict, layout: FitsLayout, band: str, index: int, position: tupl
     path = files["image", band]
     with opened_fits(path) as hdus:
         chosen = [find_image(hdus, name) for name in _names(layout.hdu)]
+        parts, centres, scales, outside = [], [], [], 0
         # Bands that lie side by side in one file need not have their pixels at the same places of the sky.
-        coordinates = [wcs_of(hdu.header, hdus) for hdu in chosen]
-        centres = [
-            _centre(position, wcs, hdu.shape) if layout.cutout else None
-            for hdu, wcs in zip(chosen, coordinates, strict=True)
-        ]
-        cut = functools.partial(_section, size=layout.cutout)
-        cut_noise = functools.partial(cut, fill=np.inf)
-        image = np.concatenate(
-            [cut(hdu, centre=centre, fill=layout.fill) for hdu, centre in zip(chosen, centres, strict=True)]
-        )
-        scales = [_pixel_scale(wcs, hdu.header) for hdu, wcs in zip(chosen, coordinates, strict=True)]
+        for hdu in chosen:
+            wcs = wcs_of(hdu.header, hdus)
+            centre = _centre(position, wcs, hdu.shape) if layout.cutout else None
+            parts.append(_section(hdu, centre, layout.cutout, layout.fill))
+            centres.append(centre)
+            scales.append(_pixel_scale(wcs, hdu.header))
+            outside = max(outside, _num_outside(hdu.shape[-2:], centre, layout.cutout))
         unit = str(chosen[0].header.get("BUNIT", "")).strip()
-        outside = max(
-            _num_outside(hdu.shape[-2:], centre, layout.cutout) for hdu, centre in zip(chosen, centres, strict=True)
-        )
+        cut_noise = functools.partial(_section, size=layout.cutout, fill=np.inf)
         # Noise maps, which often have no coordinates, share the pixels of their images.
         noise_map = _extensions(hdus, layout.noise_hdu, cut_noise, centres)
         psf = _extensions(hdus, layout.psf_hdu, _section, [None])
@@ -265,7 +259,7 @@ def _read(files: dict, layout: FitsLayout, band: str, index: int, position: tupl
         noise_map = _read_companion(files["noise_map", band], functools.partial(cut_noise, centre=centres[0]))
     if ("psf", band) in files:
         psf = _read_companion(files["psf", band], _section)
-    return _Plane(image, noise_map, psf, scales, unit, outside)
+    return _Plane(np.concatenate(parts), noise_map, psf, scales, unit, outside)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from .report import named
-from .schema import CLASS_OF_SPELLING, LABEL_NAMES, class_of, is_known
+from .schema import CLASS_OF_SPELLING, LABEL_NAMES, class_of
 
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "split_folders",
     "split_in",
     "suffix_of",
+    "words_of",
 ]
 
 SPLITS = ("train", "validation", "test", "all")
@@ -40,6 +41,7 @@ _LONG_SPELLINGS = "|".join(spelling for spelling in CLASS_OF_SPELLING if spellin
 _CLASS_PREFIX = re.compile(rf"(?:{_LONG_SPELLINGS})(?![a-z])|no(?=(?:[_\-. ]sim)?[_\-. (]*(?:\d|$))")
 
 _NUM_NAMED = 3
+_UNKNOWN = "of no known class"
 
 
 class NoSuchSplitError(ValueError):
@@ -48,8 +50,12 @@ class NoSuchSplitError(ValueError):
 
 def split_in(name: str) -> str | None:
     """The split that a word of a name tells, as in `"lenses_test.parquet"`, the first if there are several."""
-    words = re.split(r"[/_\-. ]+", name.lower())
-    return next((SPLIT_OF_NAME[word] for word in words if word in SPLIT_OF_NAME), None)
+    return next((SPLIT_OF_NAME[word] for word in words_of(name) if word in SPLIT_OF_NAME), None)
+
+
+def words_of(name: str) -> list[str]:
+    """The words of a name, in lower case."""
+    return [word for word in re.split(r"[/_\-. ]+", name.lower()) if word]
 
 
 def split_folders(folder: Path, split: str) -> list[Path]:
@@ -140,16 +146,19 @@ def count_classes(labels: Iterable[object], source: Path, split: str, need_label
     counts = Counter(_class_or_other(label) for label in labels)
     missing = [name for name in LABEL_NAMES if name not in counts]
     if need_labels and missing:
-        strange = [label for label in labels if label is not None and not is_known(label)]
-        why = f" {len(strange)} of {len(labels)} labels name no class, first {strange[0]!r}." if strange else ""
+        why = ""
+        if num_strange := counts[_UNKNOWN]:
+            strange = next(label for label in labels if _class_or_other(label) == _UNKNOWN)
+            why = f" {num_strange} of {len(labels)} labels name no class, first {strange!r}."
         raise ValueError(f"{named(source)}, split {split!r}: no images of class {', '.join(missing)}.{why}")
     return ", ".join(f"{count} {label}" for label, count in counts.items())
 
 
 def _class_or_other(label: object) -> str:
-    if label is None:
-        return "unlabelled"
-    return class_of(label) if is_known(label) else "of no known class"  # which is said of each when it is read
+    try:
+        return "unlabelled" if label is None else class_of(label)
+    except ValueError:
+        return _UNKNOWN  # which is said of each when it is read
 
 
 def files_in(folder: Path, suffixes: Sequence[str] | None = None) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 
-__all__ = ["as_image", "check_pair", "check_real", "check_shape", "fill_missing", "pixel_problems"]
+__all__ = ["as_image", "check_pair", "check_real", "check_shape", "fill_missing", "median_peak", "pixel_problems"]
 
 
 def as_image(array: np.ndarray) -> np.ndarray:
@@ -77,6 +77,12 @@ def pixel_problems(images: np.ndarray) -> dict[int, str]:
     for index in np.flatnonzero(finite & (low == high)):
         problems[int(index)] = f"the image is constant: every pixel is {low[index]:g}."
     return problems
+
+
+def median_peak(images: np.ndarray) -> float | None:
+    """The flux of the brightest pixel, the median of images `(batch, bands, height, width)`; `None` if not above 0."""
+    peak = float(np.median(images.max(axis=(1, 2, 3))))
+    return peak if peak > 0 else None
 
 
 def fill_missing(images: np.ndarray, flux: float) -> dict[int, int]:

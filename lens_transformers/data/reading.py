@@ -333,10 +333,10 @@ def _write_part(job: _Job, start: int) -> _Part:
 
 def scalar(value: Any, dtype: str) -> Any:
     """The value of a parameter column as Arrow takes it, where there is none as well."""
-    if dtype.startswith("float"):
-        return np.nan if value is None else value
+    if value is None or (isinstance(value, float | np.floating) and math.isnan(value)):
+        return np.nan if dtype.startswith("float") else None
     # Of whole numbers with gaps, numpy makes floats.
-    return None if isinstance(value, float | np.floating) and math.isnan(value) else value
+    return int(value) if "int" in dtype else value
 
 
 def _write(path: Path, columns: dict[str, np.ndarray], features: Features) -> None:

@@ -376,8 +376,8 @@ def _label(label: Any, feature: Any) -> object:
     """A label as `class_of` takes it; what names no class of its column, such as the Hub's -1, it will refuse."""
     if isinstance(label, np.generic):
         label = label.item()
-    if isinstance(label, float) and "int" in feature.dtype:  # numpy has no whole numbers with gaps
-        label = None if math.isnan(label) else int(label)
+    if isinstance(label, float):
+        label = scalar(label, feature.dtype)
     if label is None or not isinstance(feature, ClassLabel):
         return label
     if 0 <= label < len(feature.names):

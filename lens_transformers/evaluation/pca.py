@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from ..data.images import median_peak
 from ..data.schema import LABEL_NAMES
 from .classification import ClassificationMetric
 
@@ -73,8 +74,7 @@ def pca_logistic_rows(
         raise ValueError(f"train_labels have no image of class {', '.join(missing)}.")
 
     if stretch is None:
-        peak = float(np.median(train_images.max(axis=(1, 2, 3))))
-        stretch = PEAK_FRACTION * peak if peak > 0 else PEAK_FRACTION
+        stretch = PEAK_FRACTION * (median_peak(train_images) or 1.0)
     pixels: dict[str, Callable[[np.ndarray], np.ndarray]] = {
         "PCA + logistic, raw pixels": _flat,
         "PCA + logistic, arcsinh pixels": lambda images: np.arcsinh(_flat(images) / stretch),

@@ -4,6 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+
 from ..data.writing import written_whole
 
 
@@ -43,9 +46,14 @@ def check_checkpoint(name: str) -> None:
     Raises:
         FileNotFoundError: If there is no such folder.
     """
-    is_path = name.startswith((".", "~")) or Path(name).is_absolute() or name.count("/") > 1
-    if is_path and not Path(name).exists():
-        raise FileNotFoundError(f"{name}: there is no such folder, and it is no name on the Hub such as org/name.")
+    if Path(name).exists():
+        return
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise FileNotFoundError(
+            f"{name}: there is no such folder, and it is no name on the Hub such as org/name."
+        ) from error
 
 
 def write_text_atomically(path: str | Path, text: str) -> Path:

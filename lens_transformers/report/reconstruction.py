@@ -1,6 +1,5 @@
 """A masked autoencoder, evaluated: the error on hidden pixels beside two fillings, reconstructions, embeddings."""
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -49,14 +48,14 @@ def evaluate_autoencoder(
     rows: dict[str, dict[str, Any]] = {}
     if images.are_own:
         # What is not measured here, such as the imprint of substructure and how errors single out classes.
-        rows = {row["name"]: copy.deepcopy(row) for row in evaluation.results["rows"]}
+        for row in evaluation.results["rows"]:
+            rows[row["name"]] = {**row, "intervals": dict(row.get("intervals", {}))}
     for ratio in MASK_RATIOS:
         flux, masks, painted = reconstruct(model, image_processor, few, ratio, seed)
         metric = ReconstructionMetric().compute(predictions=painted, references=flux, masks=masks)
         own = {"name": evaluation.results["model"]["name"], "split": split, **metric}
         for row in (own, *reconstruction_rows(flux, masks, split)):
             merged = rows.setdefault(row["name"], {"name": row["name"], "split": split, "intervals": {}})
-            merged.setdefault("intervals", {})
             merged[f"masked_mse_{ratio:g}"] = row["masked_mse"]
             merged["intervals"][f"masked_mse_{ratio:g}"] = row["intervals"]["masked_mse"]
         if ratio == model.config.mask_ratio or not len(evaluation.scores):
