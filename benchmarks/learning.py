@@ -12,18 +12,20 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
 from transformers import get_cosine_schedule_with_warmup
 
+from lens_transformers._hardware import has_fast_bfloat16
 from lens_transformers.data import LensAugmentation
 
 from .timing import count_operations
 
 
-__all__ = ["NUM_MEASURED", "Cost", "Schedule", "count_flops", "embed", "learn", "predict"]
+__all__ = ["NUM_MEASURED", "PRECISION", "Cost", "Schedule", "count_flops", "embed", "learn", "predict"]
 
 WEIGHT_DECAY = 0.05
 WARMUP_FRACTION = 0.05
 # Training images that batch norms are measured on anew, and images of a batch that is only looked at.
 NUM_MEASURED, EVAL_BATCH_SIZE = 2000, 250
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+PRECISION = "bfloat16" if has_fast_bfloat16(DEVICE) else "float32"
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def learn(
     augmentation: LensAugmentation | None = None,
     description: str = "",
 ) -> Cost:
-    """Trains a network by AdamW, with warm-up and a cosine, in bfloat16 autocast.
+    """Trains a network by AdamW, with warm-up and a cosine, in bfloat16 autocast where the hardware has it.
 
     Args:
         model: The network.
@@ -102,7 +104,7 @@ def learn(
             if pair is not None:
                 batch[1] = pair
         with FlopCounterMode(display=False) if step == 0 else torch.enable_grad() as counter:
-            with torch.autocast(DEVICE, torch.bfloat16):
+            with torch.autocast(DEVICE, torch.bfloat16, enabled=PRECISION == "bfloat16"):
                 loss = loss_of(model, *(part.to(DEVICE) for part in batch))
             loss.backward()
         if isinstance(counter, FlopCounterMode):
@@ -124,7 +126,7 @@ def count_flops(model: nn.Module, loss: Callable[[], torch.Tensor]) -> int:
 
 
 def predict(model: nn.Module, train_images: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-    """Logits `(images, outputs)` in full precision, once the batch norms, learned in bfloat16, are measured anew."""
+    """Logits `(images, outputs)` in full precision, once batch norms, learned in another one, are measured anew."""
     measured = train_images[:NUM_MEASURED]
     update_bn([part.to(DEVICE) for part in measured.split(EVAL_BATCH_SIZE)], model)
     model.eval()

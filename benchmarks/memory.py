@@ -9,6 +9,7 @@ allocated.
 """
 
 import argparse
+import json
 
 from .children import run_python
 from .results import write_results
@@ -17,6 +18,13 @@ from .results import write_results
 BATCH_SIZES = {"base": {"cpu": 32, "cuda": 128}, "tiny": {"cpu": 256, "cuda": 1024}}
 # The peer with the attention that takes the least memory.
 MODELS = ("full", "partial", "vit_mae_sdpa")
+# What there is to run on, and in which precisions; torch is not imported here, for that would take memory.
+DEVICES = """
+import json, torch
+from benchmarks.training_step import fast_dtypes
+devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+print(json.dumps({device: fast_dtypes(device) for device in devices}))
+"""
 
 
 def main() -> None:
@@ -25,11 +33,10 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="the smallest step alone")
     arguments = parser.parse_args()
     imported = run_python("-c", "import benchmarks.training_step").peak_mib
-    has_gpu = run_python("-c", "import torch; print(torch.cuda.is_available())").output.split()[-1] == "True"
     results = {}
-    for device in ("cpu", *(["cuda"] if has_gpu else [])):
+    for device, dtypes in json.loads(run_python("-c", DEVICES).output.splitlines()[-1]).items():
         for network in ("tiny",) if arguments.quick else ("base", "tiny"):
-            for dtype in ("float32",) if arguments.quick else ("float32", "bfloat16"):
+            for dtype in dtypes[:1] if arguments.quick else dtypes:
                 peaks = {}
                 for model in MODELS:
                     batch_size = 2 if arguments.quick else BATCH_SIZES[network][device]

@@ -3,10 +3,10 @@
     python -m benchmarks.pretraining [--sets lens_default] [--fractions 0.01] [--seeds 0 1 2] [--rows imprint]
     python -m benchmarks.pretraining --recipe my.yaml --output_dir runs/my_labels
 
-A cell of the table is a row, such as "pretrained + fine-tuned", on a part of a set's labels, with one seed. Cells that
-results/pretraining.json has already are not made again: it may be stopped at any moment and go on, or grow by a
-seed. Everything is simulated: samples of one seed, of which each split has its own. It takes hours on a CPU, so
-`python -m benchmarks` leaves it out.
+A cell of the table is a row, such as "pretrained + fine-tuned", on a part of a set's labels, with one seed. Those of
+the recipe's plan are made, or of it what the flags name. Cells that results/pretraining.json has already are not made
+again: it may be stopped at any moment and go on. Everything is simulated: samples of one seed, of which each split has
+its own. It takes hours on a CPU, so `python -m benchmarks` leaves it out.
 
 Rows "at equal total" are given as many floating-point operations as pretraining and fine-tuning together.
 """
@@ -43,8 +43,9 @@ from lens_transformers.data.simulated import find_simulation
 from lens_transformers.evaluation import ClassificationMetric, pca_logistic_rows
 from lens_transformers.simulation import simulate
 
-from .learning import DEVICE, NUM_MEASURED, Cost, Schedule, count_flops, embed, learn, predict
+from .learning import DEVICE, NUM_MEASURED, PRECISION, Cost, Schedule, count_flops, embed, learn, predict
 from .peers import ResNet, SmallResNetConfig
+from .pretraining_plan import PROBES, key_of, planned_cells
 from .results import FOLDER, known_results, machine, write_results
 from .training_step import PREDICTION_RATIO
 
@@ -55,63 +56,51 @@ RECIPE = Path(__file__).with_name(f"{NAME}.yaml")
 MAX_LINEAR = 12_000
 STRETCH = 0.02
 NUM_NEIGHBOURS = 20
-# What an encoder learns before it sees a label: the hidden pixels; an eighth of them at each step; or all of them, and
-# the imprint of substructure.
-TARGETS = ("pixels", "partial", "imprint")
-PROBES = ("linear", "attentive", "knn")
-ROWS = (
-    *("pca_raw", "pca_arcsinh", "resnet", "scratch", "scratch_total"),
-    *(f"{encoder}_{probe}" for encoder in ("random", "pixels", "imprint") for probe in PROBES),
-    *TARGETS,
-)
-KEYS = ("task", "set", "row", "fraction", "seed")
 
 
 def main() -> None:
     """Makes the cells that are missing, and writes each as soon as it is there."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", type=Path, default=RECIPE)
-    parser.add_argument("--sets", nargs="+", help="of the recipe; default: all")
-    parser.add_argument("--fractions", nargs="+", type=float, help="of the recipe; default: all")
-    parser.add_argument("--seeds", nargs="+", type=int, help="default: those of the recipe")
-    parser.add_argument("--rows", nargs="+", help=f"of {', '.join(ROWS)}; default: all, and transfers")
-    parser.add_argument("--tasks", nargs="+", default=["classification", "regression"])
+    parser.add_argument("--tasks", nargs="+", help="of the plan, as what follows; default: all")
+    parser.add_argument("--sets", nargs="+")
+    parser.add_argument("--rows", nargs="+")
+    parser.add_argument("--fractions", nargs="+", type=float)
+    parser.add_argument("--seeds", nargs="+", type=int)
     parser.add_argument("--output_dir", type=Path, default=Path("runs/pretraining"), help="for encoders")
     arguments = parser.parse_args()
     recipe = yaml.safe_load(arguments.recipe.read_text(encoding="utf-8"))
-    for set_name in arguments.sets or recipe["sets"]:
+    chosen = {name: getattr(arguments, f"{name}s") for name in ("task", "set", "row", "fraction", "seed")}
+    keys = [
+        key
+        for key in planned_cells(recipe)
+        if all(values is None or key[name] in values for name, values in chosen.items())
+    ]
+    if not keys:
+        raise SystemExit(f"The plan of {arguments.recipe} has no such cells.")
+    for set_name in recipe["sets"]:
         study = Study(recipe, set_name, arguments.output_dir)
-        for seed in arguments.seeds or recipe["seeds"]:
-            for task in arguments.tasks:
-                for row in arguments.rows or rows_of(recipe, set_name, task):
-                    for fraction in arguments.fractions or recipe["fractions"]:
-                        key = dict(zip(KEYS, (task, set_name, row, fraction, seed), strict=True))
-                        if any(key.items() <= cell.items() for cell in read_cells(recipe)):
-                            continue
-                        measured = study.make_cell(task, row, fraction, seed)
-                        cell = {**key, "processor": machine()["processor"], **measured}
-                        # Read again: another process may have made others meanwhile.
-                        write_results(NAME, {"recipe": recipe, "cells": [*read_cells(recipe), cell]})
-                        print({name: value for name, value in cell.items() if name != "intervals"}, flush=True)
+        for key in keys:
+            if key["set"] != set_name or key in (key_of(cell) for cell in read_cells(recipe)):
+                continue
+            measured = study.make_cell(key["task"], key["row"], key["fraction"], key["seed"])
+            cell = {**key, "processor": machine()["processor"], "precision": PRECISION, **measured}
+            # Read again: another process may have made others meanwhile.
+            write_results(NAME, {"recipe": recipe, "cells": [*read_cells(recipe), cell]})
+            print({name: value for name, value in cell.items() if name != "intervals"}, flush=True)
 
 
 def read_cells(recipe: dict) -> list[dict]:
     """The cells that are there.
 
     Raises:
-        SystemExit: If they are another recipe's.
+        SystemExit: If they were measured in another way than the recipe's.
     """
     results = known_results(NAME) or {"recipe": recipe, "cells": []}
-    if results["recipe"] != recipe:
+    ways = [{name: value for name, value in one.items() if name != "plan"} for one in (results["recipe"], recipe)]
+    if ways[0] != ways[1]:
         raise SystemExit(f"{FOLDER / NAME}.json has the cells of another recipe: move it away to begin anew.")
     return results["cells"]
-
-
-def rows_of(recipe: dict, set_name: str, task: str) -> list[str]:
-    """The rows of a set."""
-    if task == "regression":
-        return ["pca_ridge", "resnet", "scratch", "scratch_total", "pixels", "imprint"]
-    return [*ROWS, *(f"imprint_from_{start}" for start, end in recipe["transfers"] if end == set_name)]
 
 
 class Study:
@@ -132,6 +121,7 @@ class Study:
         self.schedules = {name: Schedule(**recipe[name]) for name in ("pretraining", "fine_tuning", "probe")}
         # Of the encoder that was asked for last: its probes come one after the other.
         self._embedded = lru_cache(maxsize=1)(self._embed)
+        self._pca_rows = lru_cache(self._make_pca_rows)
 
     @cached_property
     def lenses(self) -> dict[str, Any]:
@@ -174,23 +164,33 @@ class Study:
 
     def make_cell(self, task: str, row: str, fraction: float, seed: int) -> dict[str, Any]:
         """Measures a row."""
+        rows = self._labelled(fraction, seed)
+        shown = f"{self.name}, {row}, {fraction:g} of the labels, seed {seed}"
+        if row.startswith("pca_") and task == "classification":
+            return {"num_labelled": len(rows), **self._pca_rows(fraction, seed)[row]}
+        measure = self._classify if task == "classification" else self._regress
+        return {"num_labelled": len(rows), **measure(row, torch.from_numpy(rows), seed, shown)}
+
+    def _make_pca_rows(self, fraction: float, seed: int) -> dict[str, dict[str, Any]]:
+        """Both of them: one is hardly made without the other."""
+        rows = torch.from_numpy(self._labelled(fraction, seed))
+        pixels = [self.lenses["train"].image[rows].numpy(), self.lenses["train"].label[rows].numpy()]
+        pixels += [self.lenses["test"].image.numpy(), self.lenses["test"].label.numpy()]
+        raw, stretched = pca_logistic_rows(*pixels, stretch=STRETCH, max_train=MAX_LINEAR, seed=seed)
+        return {"pca_raw": _kept(raw), "pca_arcsinh": _kept(stretched)}
+
+    def _labelled(self, fraction: float, seed: int) -> np.ndarray:
+        """Rows of the training images that have labels."""
         labels = self.lenses["train"].label.numpy()
         rows = np.arange(len(labels))
         if fraction < 1:
             count = round(fraction * len(labels))
             rows, _ = train_test_split(rows, train_size=count, stratify=labels, random_state=seed)
-        shown = f"{self.name}, {row}, {fraction:g} of the labels, seed {seed}"
-        measure = self._classify if task == "classification" else self._regress
-        return {"num_labelled": len(rows), **measure(row, torch.from_numpy(rows), seed, shown)}
+        return rows
 
     def _classify(self, row: str, rows: torch.Tensor, seed: int, shown: str) -> dict[str, Any]:
         labels = {split: lenses.label for split, lenses in self.lenses.items()}
         train, train_labels = self.images["train"][rows], labels["train"][rows]
-        if row.startswith("pca"):
-            pixels = [self.lenses["train"].image[rows].numpy(), train_labels.numpy()]
-            pixels += [self.lenses["test"].image.numpy(), labels["test"].numpy()]
-            raw, stretched = pca_logistic_rows(*pixels, stretch=STRETCH, max_train=MAX_LINEAR, seed=seed)
-            return _kept(raw if row == "pca_raw" else stretched)
         if row.rpartition("_")[2] in PROBES:
             encoder, _, probe = row.rpartition("_")
             probabilities, costs = self._probe(encoder, probe, rows, seed, shown)

@@ -1,10 +1,12 @@
 """The tables of the protocol, from its cells."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from statistics import mean, stdev
 from typing import Any
 
 from .accuracy import COLUMNS, header, line, over_seeds
+from .pretraining_plan import key_of, planned_cells
 
 
 # Rows by what they are called; encoders and probes make names of their own.
@@ -31,8 +33,8 @@ Classes of dark matter told on images that no network has seen, by the part of t
 accuracy / AUC, with the standard deviation over seeds; what has none is of one seed. An encoder is pretrained on all
 of the training images, without labels: to paint the hidden pixels, or besides that to predict the imprint of
 substructure in what it sees, which simulations know. "Equal total" is as much arithmetic as pretraining and
-fine-tuning together; minutes are those of a core of {processors}. `python -m benchmarks.pretraining` makes them
-anew, by `pretraining.yaml`. Ours is of size {network}.
+fine-tuning together; minutes are those of a core of {processors} in {precision}. Ours is of size {network}.
+`python -m benchmarks.pretraining` makes what is planned in `pretraining.yaml`: {num_made} of {num_planned} cells.
 """
 
 DETAILS_HEAD = """
@@ -55,11 +57,21 @@ RIVALS = {
 
 def pretraining_tables(results: dict[str, Any]) -> Iterator[str]:
     """A table for each task and set."""
-    processors = sorted({cell["processor"] for cell in results["cells"]})
-    yield HEAD.format(processors=" or ".join(processors), network=_network(**results["recipe"]["network"]))
+    recipe, cells = results["recipe"], results["cells"]
+    # Minutes are those of the precision that most cells were made in, for in another one they are others.
+    precision = Counter(cell["precision"] for cell in cells).most_common(1)[0][0]
+    timed = [cell for cell in cells if cell["precision"] == precision]
+    planned = planned_cells(recipe)
+    yield HEAD.format(
+        processors=" or ".join(sorted({cell["processor"] for cell in timed})),
+        precision=precision,
+        network=_network(**recipe["network"]),
+        num_made=sum(key in planned for key in map(key_of, cells)),
+        num_planned=len(planned),
+    )
     for task in ("classification", "regression"):
         for set_name, of_table in _by_set(results, task):
-            yield from _table(task, set_name, of_table)
+            yield from _table(task, set_name, of_table, precision)
     yield DETAILS_HEAD
     for set_name, of_table in _by_set(results, "classification"):
         yield from _details(set_name, of_table)
@@ -91,7 +103,7 @@ def _details(set_name: str, cells: Sequence[dict[str, Any]]) -> Iterator[str]:
                 yield line(words_of(row), f"{100 * fraction:g}%", str(len(found)), *numbers)
 
 
-def _table(task: str, set_name: str, cells: Sequence[dict[str, Any]]) -> Iterator[str]:
+def _table(task: str, set_name: str, cells: Sequence[dict[str, Any]], precision: str) -> Iterator[str]:
     fractions = sorted({cell["fraction"] for cell in cells}, reverse=True)
     metrics = ["accuracy", "auc_macro"]
     if task == "regression":
@@ -107,7 +119,7 @@ def _table(task: str, set_name: str, cells: Sequence[dict[str, Any]]) -> Iterato
             _numbers([cell for cell in of_row if cell["fraction"] == fraction], metrics) for fraction in fractions
         ]
         seeds = sorted({cell["seed"] for cell in of_row})
-        yield line(words_of(row), *shown, *_costs(of_row), ", ".join(map(str, seeds)))
+        yield line(words_of(row), *shown, *_costs(of_row, precision), ", ".join(map(str, seeds)))
 
 
 def words_of(row: str) -> str:
@@ -139,9 +151,9 @@ def _numbers(cells: Sequence[dict[str, Any]], metrics: Sequence[str]) -> str:
     return " / ".join(parts)
 
 
-def _costs(cells: Sequence[dict[str, Any]]) -> list[str]:
+def _costs(cells: Sequence[dict[str, Any]], precision: str) -> list[str]:
     """Operations and minutes, pretraining's and those after it."""
-    spent = [cell["costs"] for cell in cells if cell.get("costs")]
+    spent = [cell["costs"] for cell in cells if cell.get("costs") and cell["precision"] == precision]
     if not spent:
         return ["", ""]
     columns = []

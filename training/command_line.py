@@ -13,17 +13,10 @@ from transformers import HfArgumentParser, TrainingArguments
 from transformers.integrations import is_tensorboard_available
 
 from lens_transformers import LensMAEConfig, LensMAEImageProcessor
+from lens_transformers._hardware import has_fast_bfloat16
 from lens_transformers.data.augmentation import AUGMENTATIONS
 from lens_transformers.data.report import OnError
 from lens_transformers.hub.files import from_json
-
-
-def has_fast_bfloat16() -> bool:
-    """Whether the hardware computes in bfloat16 rather than emulating it."""
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
-    if accelerator is not None:
-        return accelerator.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 @dataclass

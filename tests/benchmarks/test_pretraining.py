@@ -16,16 +16,28 @@ RECIPE = {
         "here": {"preset": "lens_default", "num_train": 60, "num_test": 30, "augmentation": "dihedral"},
         "there": {"preset": "deeplense_model_2", "num_train": 30, "num_test": 12, "side": 32, "augmentation": "none"},
     },
-    "fractions": [1.0, 0.5],
-    "seeds": [0],
     "network": {"size": "tiny", "stem_hidden_size": 8},
     "imprint_loss_weight": 2.0,
     "pretraining": {"num_steps": 3, **STEPS},
     "fine_tuning": {"num_steps": 2, **STEPS},
     "probe": {"num_steps": 2, **STEPS},
-    "transfers": [["there", "here"]],
     "regression": ["einstein_radius_arcsec", "axion_mass_log10_ev"],
+    "plan": [
+        {
+            "task": "classification",
+            "sets": ["here"],
+            "rows": [
+                *("pca_arcsinh", "resnet", "scratch", "scratch_total", "partial", "imprint", "imprint_from_there"),
+                *("random_linear", "random_attentive", "random_knn", "pixels"),
+            ],
+            "fractions": [1.0, 0.5],
+            "seeds": [0],
+        },
+        {"task": "regression", "sets": ["here"], "rows": ["pca_ridge", "imprint"], "fractions": [0.5], "seeds": [0]},
+    ],
 }
+CHECKED = ["pca_arcsinh", "resnet", "scratch", "scratch_total", "partial", "imprint", "imprint_from_there"]
+CHECKED += ["random_linear", "random_attentive", "random_knn"]
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +59,8 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def made(run):
-    run("--sets", "here", "--fractions", 0.5, "--tasks", "regression", "--rows", "pca_ridge", "imprint")
-    rows = ["pca_arcsinh", "resnet", "scratch", "scratch_total", "partial", "imprint", "imprint_from_there"]
-    rows += [f"random_{probe}" for probe in pretraining.PROBES]
-    return run("--sets", "here", "--fractions", 0.5, "--tasks", "classification", "--rows", *rows)
+    run("--tasks", "regression")
+    return run("--sets", "here", "--fractions", 0.5, "--tasks", "classification", "--rows", *CHECKED)
 
 
 def cell(made, row, task="classification"):
@@ -82,7 +92,48 @@ def test_cells_that_are_there_are_not_made_again(made, run, monkeypatch):
     with pytest.raises(TypeError):
         run(*flags, "--rows", "pixels")
     with pytest.raises(SystemExit, match="cells of another recipe"):
-        run(recipe={**RECIPE, "seeds": [1]})
+        run(recipe={**RECIPE, "imprint_loss_weight": 1.0})
+
+
+def test_flags_choose_cells_of_the_plan_and_a_plan_may_grow(made, run, monkeypatch):
+    seen = []
+    monkeypatch.setattr(pretraining.Study, "make_cell", lambda study, *key: seen.append((study.name, *key)) or {})
+    monkeypatch.setattr(pretraining, "write_results", lambda name, results: None)
+    (first, second) = RECIPE["plan"]
+    grown = {**RECIPE, "plan": [{**first, "seeds": [0, 1]}, {**second, "sets": ["here", "there"]}]}
+    run("--seeds", 1, "--rows", "imprint", recipe=grown)
+    run("--tasks", "regression", recipe=grown)
+    assert seen == [
+        ("here", "classification", "imprint", 1.0, 1),
+        ("here", "classification", "imprint", 0.5, 1),
+        ("there", "regression", "pca_ridge", 0.5, 0),
+        ("there", "regression", "imprint", 0.5, 0),
+    ]
+    with pytest.raises(SystemExit, match="has no such cells"):
+        run("--seeds", 2)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"rows": ["imprints"]}, "The plan's rows imprints: there are pca_ridge, resnet,"),
+        ({"sets": ["nowhere"]}, "The plan's sets nowhere: there are here, there."),
+        ({"task": "segmentation"}, "The plan's task segmentation: there are classification, regression."),
+    ],
+)
+def test_a_plan_of_what_there_is_not_is_refused_before_anything_is_simulated(run, changed, words):
+    with pytest.raises(SystemExit, match=words):
+        run(recipe={**RECIPE, "plan": [{**RECIPE["plan"][1], **changed}]})
+
+
+def test_minutes_are_those_of_one_precision_and_the_table_counts_what_it_lacks(made):
+    trained = cell(made, "imprint")
+    assert trained["precision"] == pretraining.PRECISION
+    spent = {name: {**cost, "minutes": 1000.0} for name, cost in trained["costs"].items()}
+    other = {**trained, "seed": 1, "precision": "float8", "costs": spent}
+    text = "".join(pretraining_tables({"recipe": RECIPE, "cells": [*made["cells"], other]}))
+    assert f" in {pretraining.PRECISION}. " in text and "12 of 24 cells." in text
+    assert "1e+03" not in text
 
 
 def test_the_table_has_a_mean_and_spread_of_seeds_and_a_gap_for_what_is_missing(made):

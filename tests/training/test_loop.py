@@ -19,6 +19,7 @@ from layer_decay import learning_rate_scales
 from safetensors.torch import load_file
 
 from lens_transformers import LensMAEConfig, LensMAEForClassification, LensMAEImageProcessor
+from lens_transformers._hardware import has_fast_bfloat16
 from lens_transformers.data import LensDataCollator
 from tests.rings import write_rings
 
@@ -73,7 +74,7 @@ def test_validation_loss_repeats_and_is_without_augmentation(rings, run_script, 
                 if "eval_loss" in e
             )
         )
-    assert losses[0] == pytest.approx(losses[1], rel=1e-2 if command_line.has_fast_bfloat16() else 1e-5)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2 if has_fast_bfloat16() else 1e-5)
 
 
 class Stub(torch.nn.Module):

@@ -18,6 +18,7 @@ from transformers import (
 )
 
 from lens_transformers import LensMAEImageProcessor
+from lens_transformers._hardware import has_fast_bfloat16
 from lens_transformers.data import LABEL_NAMES, LensDataCollator, MaskedCollator, simulate_dataset
 from lens_transformers.report import evaluate_checkpoint
 from tests.rings import write_rings
@@ -342,7 +343,7 @@ def test_the_machine_decides_precision_and_device_until_a_flag_does(monkeypatch,
         return command_line.parse_arguments(command_line.LensTrainingArguments)[0]
 
     assert parse().use_cpu is not torch.accelerator.is_available()
-    assert parse().bf16 is command_line.has_fast_bfloat16()
+    assert parse().bf16 is has_fast_bfloat16()
     assert parse("--bf16", "False").bf16 is False
     assert parse("--bf16", "True", "--use_cpu", "True").bf16 is True
 
