@@ -126,6 +126,13 @@ class RunTrainer(LensTrainer):
             self.model = self._network.from_pretrained(str(self.args.output_dir)).to(self.args.device)
         return output
 
+    def get_decay_parameter_names(self, model: torch.nn.Module) -> list[str]:
+        """Neither biases nor norms; Trainer, which goes by names, would let the weights of some batch norms decay."""
+        norms = {
+            name for name, module in model.named_modules() if isinstance(module, torch.nn.modules.batchnorm._NormBase)
+        }
+        return [name for name in super().get_decay_parameter_names(model) if name.rpartition(".")[0] not in norms]
+
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         """AdamW as ever, with a learning rate for each layer if asked for."""
         if self.optimizer is None and self.args.layer_decay < 1:

@@ -8,6 +8,7 @@ Leaves a Hub-ready folder whose `results.json` has the network's row beside bicu
 filter.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -202,7 +203,7 @@ class SuperResolutionTrainer(RunTrainer):
     def create_optimizer(self, model=None):
         """AdamW with a learning rate for the encoder."""
         if self.optimizer is None:
-            self.optimizer = make_optimizer(self.model, self.args)
+            self.optimizer = make_optimizer(self.model, self.args, self.get_decay_parameter_names(self.model))
         return super().create_optimizer(model)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
@@ -384,13 +385,14 @@ def _as_list(value) -> list[float]:
     return [float(number) for number in np.atleast_1d(value)]
 
 
-def make_optimizer(model: PreTrainedModel, arguments: SuperResolutionTrainingArguments) -> torch.optim.Optimizer:
-    """AdamW with a learning rate of its own for the encoder, and no decay of biases and norms."""
+def make_optimizer(
+    model: PreTrainedModel, arguments: SuperResolutionTrainingArguments, decayed: Collection[str]
+) -> torch.optim.Optimizer:
+    """AdamW with a learning rate of its own for the encoder, and decay of the parameters that are `decayed`."""
     scales = {
         name: scale * (arguments.encoder_learning_rate_scale if name.startswith("lens_mae.") else 1.0)
         for name, scale in learning_rate_scales(model, arguments.layer_decay).items()
     }
-    decayed = {name for name, parameter in model.named_parameters() if parameter.ndim > 1}
     return torch.optim.AdamW(
         group_by_rate(model, arguments, scales, decayed),
         lr=arguments.learning_rate,  # a schedule to a smallest rate reads it

@@ -145,6 +145,17 @@ def test_evaluation_of_30_000_images_holds_a_few_batches_at_once(tmp_path):
     assert collator.most <= 3
 
 
+@pytest.mark.parametrize("layer_decay", [1.0, 0.5])
+def test_weights_of_matrices_decay_and_neither_biases_nor_norms(tmp_path, layer_decay):
+    model = LensMAEForClassification(LensMAEConfig.from_size("tiny"))
+    arguments = command_line.LensTrainingArguments(str(tmp_path), layer_decay=layer_decay, weight_decay=0.1)
+    trainer = loop.RunTrainer(model, arguments, Counted(), Rows(), name_rows=str)
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    groups = trainer.create_optimizer().param_groups
+    decayed = {names[one] for group in groups if group["weight_decay"] for one in group["params"]}
+    assert decayed == {name for name, parameter in model.named_parameters() if parameter.ndim > 1}
+
+
 def test_a_loss_that_is_not_finite_names_the_step_and_the_image(rings, run_script, tmp_path, monkeypatch):
     dataset = tmp_path / "pairs"
     for index in range(8):

@@ -119,7 +119,7 @@ def test_the_rate_of_the_vit_is_that_of_torchs_cosine_stepped_at_every_epoch(par
 def test_the_rate_of_super_resolution_falls_to_that_of_the_recipe(parse):
     arguments = parse("assignment/mae_sr.yaml")[2]
     model = LensMAEForSuperResolution(LensMAEConfig.from_size("tiny", num_hidden_layers=1))
-    optimizer = run_sr.make_optimizer(model, arguments)
+    optimizer = run_sr.make_optimizer(model, arguments, decayed=())
     schedule = get_scheduler(arguments.lr_scheduler_type, optimizer, 0, 20, arguments.lr_scheduler_kwargs)
     found = rates(optimizer, schedule, 21)
     assert (found[0], found[-1]) == pytest.approx((1e-4, 1e-6))
