@@ -1,5 +1,6 @@
 """Tables of what networks reach beside baselines and peers: all for benchmarks/README.md, some for the README."""
 
+import math
 import statistics
 from collections.abc import Iterator
 from typing import Any
@@ -89,9 +90,8 @@ def claims_table(results: dict[str, dict]) -> str:
             # What knows the truth is none.
             rivals = [row for row in baselines if metric in row and row.get("kind") != "ceiling"]
             best = max(rivals, key=lambda row: row[metric])
-            ours, theirs = (over_seeds([run["rows"][0] for run in some], metric) for some in (runs, peers))
-            cells = [f"**{ours}**", claimed(best, metric), theirs]
-            lines.append(line(f"`{runs[0]['data']['preset']}`", words(metric), *cells))
+            ours, theirs = ([run["rows"][0] for run in some] for some in (runs, peers))
+            lines.append(line(f"`{runs[0]['data']['preset']}`", words(metric), *compared(metric, ours, best, theirs)))
     for name, rows in results.get("official_samples", {}).get("zero_shot", {}).items():
         shown = next((metric for metric in ("accuracy", "psnr") if metric in rows[0]), None)
         if shown is not None:
@@ -99,7 +99,7 @@ def claims_table(results: dict[str, dict]) -> str:
             ours = [row for row in rows if row["name"].startswith("lens-")]
             best = max((row for row in rows if row not in ours), key=lambda row: row[shown])
             for row in ours:
-                cells = [f"**{over_seeds([row], shown)}**", claimed(best, shown), ""]
+                cells = compared(shown, [row], best, [])
                 lines.append(line(f"{name}, zero-shot, by `{row['name']}`", words(shown), *cells))
     return "".join(lines)
 
@@ -110,9 +110,13 @@ def words(metric: str) -> str:
     return names.get(metric) or f"AUC of {metric.rpartition('_')[2]} by the error of reconstruction"
 
 
-def claimed(row: dict, metric: str) -> str:
-    """A baseline's number, and whose it is."""
-    return f"{row[metric]:.4g} ({row['name']})"
+def compared(metric: str, ours: list[dict], baseline: dict, theirs: list[dict]) -> list[str]:
+    """The numbers of our runs, of a baseline, with whose it is, and of a plain network's runs: the best one is bold."""
+    texts = [over_seeds(ours, metric), f"{baseline[metric]:.4g} ({baseline['name']})", over_seeds(theirs, metric)]
+    means = [
+        statistics.mean(row[metric] for row in rows) if rows else -math.inf for rows in (ours, [baseline], theirs)
+    ]
+    return [f"**{text}**" if mean == max(means) else text for text, mean in zip(texts, means, strict=True)]
 
 
 def divide(rows: list[dict]) -> tuple[list[dict], list[dict]]:
