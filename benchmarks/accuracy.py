@@ -111,7 +111,7 @@ def words(metric: str) -> str:
 
 
 def compared(metric: str, ours: list[dict], baseline: dict, theirs: list[dict]) -> list[str]:
-    """The numbers of our runs, of a baseline, with whose it is, and of a plain network's runs: the best one is bold."""
+    """The numbers of our runs, of a baseline, with whose it is, and of a plain network's runs; the best is bold."""
     texts = [over_seeds(ours, metric), f"{baseline[metric]:.4g} ({baseline['name']})", over_seeds(theirs, metric)]
     means = [
         statistics.mean(row[metric] for row in rows) if rows else -math.inf for rows in (ours, [baseline], theirs)

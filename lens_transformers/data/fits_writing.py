@@ -26,6 +26,9 @@ def write_super_resolved_fits(
 ) -> Path:
     """Writes a super-resolved image, with the coordinates of the FITS file that it was made of.
 
+    Pixels are as bright as those of the original, of which each became several: a sum over them is `upscale` squared
+    times the original's. The header says so, and has `upscale` as `SRFACTOR`.
+
     Args:
         path: The file to write; one that is there is replaced.
         image: `(bands, height * upscale, width * upscale)`, as surface brightness in the unit of the original.
@@ -46,6 +49,9 @@ def write_super_resolved_fits(
             header = _header(str(original), layout or FitsLayout(), upscale)
         except ValueError as error:
             raise ValueError(f"{named(original)}: {error}") from error
+    header["SRFACTOR"] = (upscale, "pixels along each axis for one of the original")
+    header["COMMENT"] = f"Pixels are as bright as the original's, {upscale**2} to each of them: divide a"
+    header["COMMENT"] = f"sum over them by {upscale**2} to compare it with one over the original's."
     pixels = np.asarray(image, dtype=np.float32)
     with written_whole(path) as temporary:
         fits.PrimaryHDU(pixels[0] if len(pixels) == 1 else pixels, header).writeto(temporary, overwrite=True)

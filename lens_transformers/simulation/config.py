@@ -205,7 +205,7 @@ class Vortex:
     num_points: int | None = None
 
     def __post_init__(self):
-        check_supports("vortex", self, mass_msun=POSITIVE, axion_mass_log10_ev=(-26.0, -18.0), angle_rad=ANGLE)
+        check_supports("vortex", self, mass_msun=POSITIVE, axion_mass_log10_ev=(-26.0, -20.0), angle_rad=ANGLE)
         if self.num_points is not None and self.num_points < 2:
             raise ValueError(f"vortex.num_points must be null or at least 2, got {self.num_points}.")
 
@@ -361,6 +361,11 @@ class LensSimulationConfig:
             raise ValueError("super_resolution.method='telescope' keeps the flux of a pair: scaling must be 'peak'.")
         if pair.method == "telescope" and self.detector is not None:
             raise ValueError("super_resolution.method='telescope' needs noise instead of a detector.")
+        if pair.method == "telescope" and self.instrument.psf_fits is not None:
+            raise ValueError(
+                "super_resolution.method='telescope' blurs by psf_fwhm_arcsec: the coarser telescope cannot have the "
+                "point-spread function of instrument.psf_fits."
+            )
 
     @property
     def has_imprint(self) -> bool:
@@ -395,10 +400,12 @@ class LensSimulationConfig:
     def observed_by(
         self, instrument: str, source_magnitude: Distribution = SOURCE_MAGNITUDE
     ) -> "LensSimulationConfig":
-        """The same scenes through an instrument of `INSTRUMENTS`, with its noise, in its electrons per second.
+        """Such scenes through an instrument of `INSTRUMENTS`, with its noise, in its electrons per second.
 
-        The number of pixels stays, or grows to what the field of view takes of finer pixels. Every component of the
-        source that has no magnitude gets `source_magnitude`.
+        Two instruments see the very same scenes. Of the preset's own, lenses and sources stay and substructure is
+        drawn anew, after what an instrument's noise and magnitudes ask for. The number of pixels stays, or grows to
+        what the field of view takes of finer pixels. Every component of the source that has no magnitude gets
+        `source_magnitude`.
 
         Raises:
             ValueError: If there is no such instrument, or a component of the lens light has no magnitude.

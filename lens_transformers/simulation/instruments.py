@@ -111,12 +111,12 @@ class Detector:
 
 
 INSTRUMENTS = {
-    # Collett 2015 (arXiv:1507.02657), as the official Models II and IV took them from lenstronomy before 1.14. The
-    # numbers since launch are in Cropper et al. 2024 (arXiv:2405.13492); with them, set zero_point_mag=25.72. Flight
-    # data have that width, too (Euclid Q1, VIS processing, arXiv:2503.15303).
+    # lenstronomy 1.14.2, Euclid(band="VIS"), which has the numbers since launch: zero point and sky of Mellier et al.
+    # 2024 (arXiv:2405.13496), instrument of Cropper et al. 2024 (arXiv:2405.13492). The depth that they give is
+    # that of flight data, 25.6 mag at ten sigma within 1.3 arcsec, and so is the width (Euclid Q1, arXiv:2503.15303).
     "euclid_vis": (
         Instrument(num_pixels=64, pixel_scale_arcsec=0.101, psf_fwhm_arcsec=0.16, oversampling=2),
-        Detector(565.0, 24.0, num_exposures=4, gain_e_per_adu=3.1, read_noise_e=4.2, sky_mag_per_arcsec2=22.35),
+        Detector(566.0, 25.72, num_exposures=4, gain_e_per_adu=3.1, read_noise_e=4.2, sky_mag_per_arcsec2=22.3),
     ),
     # lenstronomy 1.14.2, HST(band="WFC3_F160W"): drizzled pixels, two orbits; Windhorst et al. 2011 (arXiv:1005.2776).
     # Its width of 0.08 is that of a pixel; this one is the WFC3 Instrument Handbook's, section 7.6.1, table 7.5.

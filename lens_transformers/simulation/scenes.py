@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy import special
 
 from .config import LensSimulationConfig, MainLens, Source, Subhalos, Substructure, Vortex
 from .cosmology import nfw_scale, velocity_dispersion_radius
@@ -161,6 +162,10 @@ def _draw_lights(config: LensSimulationConfig, lens: dict[str, float], rng: np.r
     if config.source_images is not None:
         # The number of images is the file's affair: this is where among them the image lies.
         parameters["source_image_fraction"] = rng.random()
+        # What a profile alone would have; an image has its own shape, and with a magnitude its own flux.
+        unused = ["source_radius_arcsec", "source_sersic_index", "source_axis_ratio"]
+        unused += ["source_intensity"] if config.source.magnitude is not None else []
+        parameters |= dict.fromkeys(unused, math.nan)
     for light, prefix in zip(config.source_components, source_prefixes(config)[1:], strict=True):
         parameters |= _draw_light(config, light, prefix, center, rng)
     for light, prefix in zip(config.lens_light, lens_light_prefixes(config), strict=True):
@@ -207,12 +212,22 @@ def _draw_substructure(
         if area_inside <= _MAX_COMPENSATED_FRACTION * einstein_radius**2:
             # An isothermal lens holds a mass that grows as the radius: within the same circle, and not within its own
             # smaller Einstein radius, the lens and its substructure are as heavy as the lens was.
-            drawn["main_lens_einstein_radius_arcsec"] = einstein_radius - area_inside / einstein_radius
+            per_radius = einstein_radius * _mass_within_circle(lens["axis_ratio"])
+            drawn["main_lens_einstein_radius_arcsec"] = einstein_radius - area_inside / per_radius
             return _ABSENT | drawn, points, halos
     raise ValueError(
         f"In {_MAX_DRAWS} draws the substructure had more than half of the main lens's mass: with compensate_mass, "
         "choose smaller masses or a larger main lens."
     )
+
+
+def _mass_within_circle(axis_ratio: float) -> float:
+    """The mass of a singular isothermal ellipsoid within any circle, over that of a sphere of its Einstein radius.
+
+    The mean over directions of 1 / sqrt(q cos² + sin² / q), by which its elliptical radius differs (Kormann et al.
+    1994).
+    """
+    return 2 / math.pi * math.sqrt(axis_ratio) * special.ellipk(1 - axis_ratio**2)
 
 
 def _draw_class(

@@ -208,6 +208,12 @@ def _simulate_batch(
     if smooth is not None:
         images["smooth"] = _images(smooth, config.bands, telescope.num_pixels)
     images = compiled(_scaled, compile)(config, **images)
+    dark = (~images["image"].flatten(1).isfinite().all(dim=1)).nonzero().flatten().tolist()
+    if dark:
+        raise ValueError(
+            f"Sample {first + dark[0]} of seed {seed} has no light in the field to divide by: its source lies too far "
+            "outside, or is too small. Bring `source.position` nearer to the lens."
+        )
     if smooth is not None:
         images["imprint"] = images["noise_free"] - images.pop("smooth")
     if pair is not None:

@@ -64,6 +64,14 @@ def test_what_stays_true_of_the_image_is_kept_and_pixels_are_not_touched(tmp_pat
     assert not list(tmp_path.glob(".*"))
 
 
+def test_the_header_says_by_what_sums_over_pixels_grew(tmp_path):
+    low = np.random.default_rng(0).random((1, 5, 6)).astype(np.float32)
+    high = low.repeat(3, axis=1).repeat(3, axis=2)
+    with fits.open(write_super_resolved_fits(tmp_path / "high.fits", high, 3)) as hdus:
+        assert hdus[0].data.sum() / hdus[0].header["SRFACTOR"] ** 2 == pytest.approx(low.sum())
+        assert "divide a sum over them by 9" in " ".join(hdus[0].header["COMMENT"])
+
+
 def test_without_an_original_there_are_pixels_and_no_coordinates(tmp_path):
     written = write_super_resolved_fits(tmp_path / "high.fits", np.ones((1, 8, 8)), 2)
     assert fits.getdata(written).shape == (8, 8)

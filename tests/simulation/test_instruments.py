@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -35,10 +37,35 @@ def test_a_larger_image_of_a_pair_can_still_be_shrunk():
 
 
 def test_the_numbers_of_the_official_instrument_are_pinned():
-    instrument, detector = get_instrument("euclid_vis")
-    assert (instrument.pixel_scale_arcsec, instrument.psf_fwhm_arcsec) == (0.101, 0.16)
+    config = get_preset("deeplense_model_2")
+    assert (config.instrument.pixel_scale_arcsec, config.instrument.psf_fwhm_arcsec) == (0.101, 0.16)
+    detector = config.detector
     assert (detector.exposure_time_s, detector.num_exposures) == (565.0, 4)
     assert (detector.gain_e_per_adu, detector.read_noise_e, detector.zero_point_mag) == (3.1, 4.2, 24.0)
+
+
+def test_euclid_is_as_deep_as_its_flight_data():
+    """25.6 mag at ten sigma within 1.3 arcsec (Euclid Q1, arXiv:2503.15303), of one short exposure more."""
+    instrument, detector = get_instrument("euclid_vis")
+    pixels = math.pi * 0.65**2 / instrument.pixel_scale_arcsec**2
+    exposures = detector.num_exposures * detector.exposure_time_s
+    sky = (
+        detector.sky_rate(instrument.pixel_scale_arcsec) * exposures
+        + detector.num_exposures * detector.read_noise_e**2
+    )
+    noise = math.sqrt(pixels * sky)
+    # The source adds to the noise that it is measured against.
+    electrons = 50 + math.sqrt(50**2 + 100 * noise**2)
+    depth = detector.zero_point_mag - 2.5 * math.log10(electrons / exposures)
+    assert depth == pytest.approx(25.6, abs=0.2)
+
+
+def test_two_instruments_see_the_same_scenes():
+    lenses = [simulate(get_preset("lens_default").observed_by(name), 6) for name in ("euclid_vis", "hst_acs_f814w")]
+    for name in lenses[0].parameters:
+        if name not in ("exposure_time_s", "source_intensity"):
+            values = [one.parameters[name] for one in lenses]
+            torch.testing.assert_close(*values, rtol=0, atol=0, equal_nan=True)
 
 
 def test_a_later_zero_point_is_a_factor_in_counts():
