@@ -14,18 +14,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset
+from datasets import Dataset, DatasetDict, IterableDatasetDict
 from tqdm.auto import tqdm
 from transformers import AutoImageProcessor, AutoModelForImageClassification, PreTrainedModel
 
 from .data import load_lensing_dataset
 from .data.fits import FITS_SUFFIXES, FitsLayout, FitsReader
-from .data.folders import files_in, suffix_of
+from .data.folders import files_in, files_like, is_pattern, suffix_of
 from .data.npy import read_lens_npy
 from .data.pictures import PICTURE_SUFFIXES, read_picture
 from .data.reading import Item
 from .evaluation.calibration import fit_temperature
 from .models.lens_mae import (
+    LensMAEConfig,
     LensMAEForClassification,
     LensMAEForSuperResolution,
     LensMAEImageProcessor,
@@ -42,7 +43,7 @@ logger = logging.getLogger(__name__)
 def pipeline(
     task: str,
     model: str | Path | PreTrainedModel,
-    image_processor: LensMAEImageProcessor | None = None,
+    image_processor: LensMAEImageProcessor | str | Path | None = None,
     *,
     batch_size: int = 32,
     device: str | torch.device | None = None,
@@ -54,7 +55,8 @@ def pipeline(
         task: `"classification"` (or `"image-classification"`), `"super-resolution"` (or `"image-to-image"`), or
             `"embedding"` (or `"image-feature-extraction"`).
         model: Name on the Hub, folder, or a model that is loaded already.
-        image_processor: Its image processor; by default the one beside a model that is given by name.
+        image_processor: Its image processor, or the name of one; by default the one beside a model that is given by
+            name.
         batch_size: Images that go through the network at once.
         device: Where; by default the accelerator, if there is one.
         **kwargs: How a model that is given by name is loaded, as for `from_pretrained`: `revision`, `subfolder`,
@@ -76,23 +78,35 @@ def pipeline(
         raise ValueError(f"There is no task {task!r}; choose one of {', '.join(_TASKS)}.")
     pipeline_class = _TASKS[task]
     loaded: Any = model
+    processor: Any = image_processor
+    if isinstance(image_processor, str | Path):
+        processor = AutoImageProcessor.from_pretrained(image_processor)
     if isinstance(model, PreTrainedModel):
-        if image_processor is None:
+        if processor is None:
             raise ValueError("A model that is loaded already needs its image_processor beside it.")
         if kwargs:
             raise ValueError(f"{', '.join(kwargs)} say how to load a model, but this one is loaded already.")
     else:
-        if image_processor is None:
+        if processor is None:
             location = {
                 name: kwargs[name] for name in ("revision", "subfolder", "token", "cache_dir") if name in kwargs
             }
-            image_processor = AutoImageProcessor.from_pretrained(model, **location)
-            if not isinstance(image_processor, LensMAEImageProcessor):
+            processor = AutoImageProcessor.from_pretrained(model, **location)
+            if not isinstance(processor, LensMAEImageProcessor):
                 raise ValueError(
-                    f"{model} has a {type(image_processor).__name__}, which makes pictures of flux; give a checkpoint "
+                    f"{model} has a {type(processor).__name__}, which makes pictures of flux; give a checkpoint "
                     "that was trained on lens images, or an image_processor of such a one."
                 )
         loaded = pipeline_class.model_class.from_pretrained(model, **kwargs)
+        saved = loaded.config.architectures or []
+        # Its head would be drawn at random, and its results look like any others.
+        if (
+            loaded.config.model_type == LensMAEConfig.model_type
+            and pipeline_class is not LensEmbedding
+            and saved
+            and pipeline_class.own_class.__name__ not in saved
+        ):
+            raise ValueError(f"{task} needs a {pipeline_class.own_class.__name__}; {model} is a {', '.join(saved)}.")
     if pipeline_class is LensEmbedding:
         if LensMAEForSuperResolution.__name__ in (type(loaded).__name__, *(loaded.config.architectures or ())):
             raise ValueError(
@@ -102,7 +116,7 @@ def pipeline(
         loaded = loaded.base_model
     if isinstance(loaded, LensMAEPreTrainedModel) and not isinstance(loaded, pipeline_class.own_class):
         raise ValueError(f"{task} needs a {pipeline_class.own_class.__name__}; this is a {type(loaded).__name__}.")
-    return pipeline_class(loaded, image_processor, batch_size, device)
+    return pipeline_class(loaded, processor, batch_size, device)
 
 
 @dataclass(frozen=True)
@@ -316,6 +330,9 @@ def _walk(images: Any, nan_fill: float | None) -> Iterator[np.ndarray | torch.Te
                 f"An array of images has the shape (images, bands, height, width), one image (height, width) or "
                 f"(bands, height, width); this has {tuple(images.shape)}."
             )
+    elif isinstance(images, DatasetDict | IterableDatasetDict):
+        for split in images.values():
+            yield from _walk(split, nan_fill)
     elif hasattr(images, "column_names") or hasattr(images, "with_format"):
         if "image" not in (images.column_names or ["image"]):
             raise ValueError(f"A data set needs a column 'image'; this has {', '.join(images.column_names)}.")
@@ -337,10 +354,8 @@ def _read(source: str | Path, nan_fill: float | None) -> Iterator[np.ndarray]:
     files: list[Path] = []
     if path.is_dir():
         files = [Path(file) for file in files_in(path, (".npy",))]
-    elif "*" in path.name:
-        files = sorted(path.parent.glob(path.name))
-        if not files:
-            raise FileNotFoundError(f"{source}: no file fits this pattern.")
+    elif is_pattern(source):
+        files = [Path(file) for file in files_like(source)]
     elif suffix_of(path.name) in FILE_SUFFIXES:
         files = [path]
     for file in files:

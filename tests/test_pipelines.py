@@ -3,13 +3,14 @@ import numpy as np
 import pytest
 import torch
 from astropy.io import fits
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from PIL import Image
 
 import lens_transformers
 from lens_transformers import (
     LensMAEConfig,
     LensMAEForClassification,
+    LensMAEForPreTraining,
     LensMAEForSuperResolution,
     LensMAEImageProcessor,
     LensMAEModel,
@@ -234,3 +235,27 @@ def test_what_cannot_be_used_is_refused_in_words(checkpoint, classify, tmp_path)
 
 def test_the_package_hands_it_on():
     assert lens_transformers.pipeline is pipeline
+
+
+def test_a_checkpoint_for_another_task_is_refused_rather_than_given_a_head_of_random_weights(checkpoint, tmp_path):
+    LensMAEForPreTraining(LensMAEConfig.from_size("tiny", image_size=32)).save_pretrained(tmp_path)
+    LensMAEImageProcessor().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="needs a LensMAEForClassification; .* is a LensMAEForPreTraining"):
+        pipeline("classification", tmp_path)
+    with pytest.raises(ValueError, match="needs a LensMAEForSuperResolution; .* is a LensMAEForClassification"):
+        pipeline("super-resolution", checkpoint)
+    assert pipeline("embedding", tmp_path)(IMAGES).shape[0] == len(IMAGES)
+
+
+def test_an_image_processor_may_be_named(checkpoint, classify, tmp_path):
+    LensMAEImageProcessor(normalization="none").save_pretrained(tmp_path)
+    named = pipeline("classification", checkpoint, tmp_path, device="cpu")
+    assert named.image_processor.normalization == "none"
+    assert not np.allclose(named(IMAGES).probabilities, classify(IMAGES).probabilities)
+
+
+def test_every_split_of_a_set_is_taken_in_turn(classify):
+    splits = DatasetDict(
+        {"train": Dataset.from_dict({"image": IMAGES[:3]}), "test": Dataset.from_dict({"image": IMAGES[3:]})}
+    )
+    np.testing.assert_array_equal(classify(splits).probabilities, classify(IMAGES).probabilities)

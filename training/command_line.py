@@ -267,7 +267,8 @@ class LensArgumentParser(HfArgumentParser):
             for each in fields(kind):
                 if everything or each.name in own or each.name in USED_OFTEN:
                     lines.append(f"  --{each.name}: {_describe_field(each)}")
-        return "\n".join([*lines, "" if everything else "\n--help_all shows every flag of transformers as well."])
+        has_more = any(issubclass(kind, TrainingArguments) for kind in self.dataclass_types) and not everything
+        return "\n".join([*lines, "\n--help_all shows every flag of transformers as well." if has_more else ""])
 
 
 def _describe_field(argument: Field) -> str:

@@ -34,7 +34,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassi
 
 from lens_transformers import LensMAEForPreTraining, LensMAEImageProcessor, pipeline
 from lens_transformers.data import LensDataCollator, MaskedCollator
-from lens_transformers.data.folders import files_in
+from lens_transformers.data.folders import files_in, files_like, is_pattern
 from lens_transformers.data.images import fill_missing
 from lens_transformers.data.report import filled_in_words
 from lens_transformers.evaluation.reconstruction import in_flux, masked_errors
@@ -229,14 +229,20 @@ def list_files(sources: Sequence[str]) -> list[str]:
     """List image files, and those in folders by name, each once.
 
     Raises:
+        FileNotFoundError: If no file fits a pattern.
         ValueError: If a folder holds none.
     """
     files: list[str] = []
     for source in sources:
-        found = files_in(Path(source), FILE_SUFFIXES) if Path(source).is_dir() else [source]
-        if not found:
-            raise ValueError(f"{source} holds no file of {', '.join(FILE_SUFFIXES)}.")
-        files += found
+        if is_pattern(source):
+            files += files_like(source)
+        elif not Path(source).is_dir():
+            files.append(source)
+        else:
+            found = files_in(Path(source), FILE_SUFFIXES)
+            if not found:
+                raise ValueError(f"{source} holds no file of {', '.join(FILE_SUFFIXES)}.")
+            files += found
     return list(dict.fromkeys(files))
 
 
@@ -308,7 +314,7 @@ def peak_of(image: np.ndarray) -> float:
     Raises:
         ValueError: If none is positive.
     """
-    peak = float(np.nanmax(image))
+    peak = float(np.max(image, where=~np.isnan(image), initial=-np.inf))
     if not 0 < peak < np.inf:
         raise ValueError(f"--scale_to_peak: the brightest pixel is {peak:g}, by which nothing can be divided.")
     return peak
@@ -360,4 +366,7 @@ def reject(file: str, error: Exception, on_error: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (OSError, ValueError) as error:
+        sys.exit(f"predict.py: {error}")

@@ -31,6 +31,9 @@ class LensDataCollator:
     trainer = Trainer(model, arguments, collator, dataset, callbacks=[EpochCallback(collator)])
     ```
 
+    `Trainer` takes away the columns that the network has no arguments for, `image` among them, unless its arguments
+    have `remove_unused_columns=False`.
+
     Args:
         image_processor: Called as `image_processor(images=..., return_tensors="pt")` on a batch of images
             `(batch, bands, height, width)`; its `pixel_values` go to the model.
@@ -76,14 +79,17 @@ class LensDataCollator:
             and images in float32.
 
         Raises:
-            ValueError: If a row lacks a column that the task needs.
+            ValueError: If a row lacks a column that the task needs, or images differ in size and are not all of a row:
+                alone they become those of one size where the image processor resizes.
         """
-        images = _stacked(rows, "image")
+        images: Any = _arrays(rows, "image")
         targets = None
         if self.task == "super_resolution":
             targets = _stacked(rows, "target")
         elif self.task == "pretraining" and "imprint" in rows[0]:
             targets = _stacked(rows, "imprint")
+        if targets is not None or self.augmentation != AUGMENTATIONS["none"]:
+            images = _stacked(rows, "image")
         if self.augmentation != AUGMENTATIONS["none"]:
             epoch = int(self._epoch)
             keys = sample_keys(images.numpy(), self.seed, [int(row.get(EPOCH, epoch)) for row in rows])
@@ -152,11 +158,27 @@ class EpochCallback(TrainerCallback):
         self._next += 1
 
 
+def _arrays(rows: Sequence[Mapping[str, Any]], column: str) -> torch.Tensor | list[np.ndarray]:
+    """The arrays of a column, in one piece where they are of one size."""
+    arrays = [np.asarray(_value(row, column), dtype=np.float32) for row in rows]
+    return torch.from_numpy(np.stack(arrays)) if len({array.shape for array in arrays}) == 1 else arrays
+
+
 def _stacked(rows: Sequence[Mapping[str, Any]], column: str) -> torch.Tensor:
-    return torch.from_numpy(np.stack([np.asarray(_value(row, column), dtype=np.float32) for row in rows]))
+    arrays = _arrays(rows, column)
+    if not isinstance(arrays, torch.Tensor):
+        shapes = sorted({array.shape for array in arrays})
+        raise ValueError(
+            f"Column {column!r} holds arrays of the shapes {', '.join(map(str, shapes))}, which make no batch: cut or "
+            "resize them to one size first."
+        )
+    return arrays
 
 
 def _value(row: Mapping[str, Any], column: str) -> Any:
     if column not in row:
-        raise ValueError(f"The task needs a column {column!r}; the rows have {', '.join(row)}.")
+        raise ValueError(
+            f"The task needs a column {column!r}; the rows have {', '.join(row)}. (Trainer takes columns away, unless "
+            "its arguments have remove_unused_columns=False.)"
+        )
     return row[column]

@@ -1,5 +1,6 @@
 """What lies in a folder of images: files by suffix, class folders, split folders."""
 
+import glob
 import os
 import re
 from collections import Counter
@@ -16,7 +17,9 @@ __all__ = [
     "class_files",
     "count_classes",
     "files_in",
+    "files_like",
     "folders_in",
+    "is_pattern",
     "split_folders",
     "split_in",
     "suffix_of",
@@ -174,6 +177,23 @@ def files_in(folder: Path, suffixes: Sequence[str] | None = None) -> list[str]:
             and (suffixes is None or suffix_of(entry.name) in suffixes)
             and not _is_folder(entry)
         )
+
+
+def is_pattern(source: str | Path) -> bool:
+    """Whether a name stands for all files that are like it, as `"night/*.fits"` does, and is no name of a file."""
+    return glob.has_magic(str(source)) and not str(source).startswith("simulate:") and not os.path.lexists(source)
+
+
+def files_like(pattern: str | Path) -> list[str]:
+    """Lists the files that fit a pattern, sorted by name.
+
+    Raises:
+        FileNotFoundError: If there are none.
+    """
+    files = sorted(file for file in glob.glob(str(pattern), recursive=True) if os.path.isfile(file))
+    if not files:
+        raise FileNotFoundError(f"{pattern}: no file fits this pattern.")
+    return files
 
 
 def folders_in(folder: Path) -> list[Path]:

@@ -179,6 +179,16 @@ def test_wrong_arguments_and_rows_are_named():
     rows = _rows(_dataset().remove_columns("label"))
     with pytest.raises(ValueError, match="needs a column 'label'; the rows have image, target"):
         LensDataCollator(_processor, "classification")(rows)
+    with pytest.raises(ValueError, match="rows have target.*Trainer .* remove_unused_columns=False"):
+        LensDataCollator(_processor, "pretraining")(_rows(_dataset().select_columns("target")))
+
+
+def test_images_of_many_sizes_become_one_where_the_image_processor_resizes():
+    rows = [{"image": np.full((1, side, side), 0.5, np.float32)} for side in (8, 4)]
+    resizing = LensMAEImageProcessor(normalization="none", do_resize=True, size={"height": 4, "width": 4})
+    assert LensDataCollator(resizing, "pretraining")(rows)["pixel_values"].shape == (2, 1, 4, 4)
+    with pytest.raises(ValueError, match=r"'image' holds arrays of the shapes \(1, 4, 4\), \(1, 8, 8\)"):
+        LensDataCollator(resizing, "pretraining", "dihedral")(rows)
 
 
 def test_a_row_of_a_stream_draws_by_its_own_pass():

@@ -7,6 +7,7 @@ import textwrap
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from PIL import Image
 from transformers import AutoImageProcessor
 from transformers.modeling_outputs import ImageSuperResolutionOutput
@@ -52,6 +53,18 @@ class TestKindsOfImages:
         image = Image.fromarray(array)
         assert image.mode == mode
         assert np.array_equal(pixels(self.identity, image)[0, 0].numpy(), array.astype(np.float32))
+
+    def test_a_column_of_a_dataset_is_a_batch(self):
+        images = lens_images(3)
+        dataset = Dataset.from_dict({"image": images})
+        for column in (dataset["image"], dataset.with_format("numpy")["image"]):
+            assert np.array_equal(pixels(self.identity, column).numpy(), images.astype(np.float32))
+        mapped = dataset.with_transform(lambda rows: {"pixels": pixels(self.identity, rows["image"])})
+        assert np.array_equal(mapped[1]["pixels"].numpy(), images[1].astype(np.float32))
+
+    def test_a_list_that_makes_no_array_is_named(self):
+        with pytest.raises(TypeError, match="Image 1 is a list of what makes no array of numbers"):
+            pixels(self.identity, [[[1.0]], [[1.0], [1.0, 2.0]]])
 
     def test_a_colour_picture_becomes_three_bands(self):
         array = np.random.default_rng(0).integers(0, 256, (3, 3, 3), dtype=np.uint8)
@@ -130,7 +143,7 @@ class TestKindsOfImages:
             (torch.zeros(4, 4, dtype=torch.complex64), "pixels of torch.complex64"),
             (Image.new("P", (4, 4)), "PIL mode P"),
             (Image.new("RGBA", (4, 4)), "PIL mode RGBA"),
-            ([[0.0, 1.0], [2.0, 3.0]], "Image 0 is of type list"),
+            ([[0.0, 1.0], [2.0, 3.0]], r"Image 0 has shape \(2,\)"),
             ("lens.png", "Image 0 is of type str"),
             ([], "batch is empty"),
             ([np.zeros((4, 4)), None], "Image 1 is of type NoneType"),

@@ -753,6 +753,20 @@ def test_images_that_do_not_fit_are_refused_in_words(images, words, config):
             head(config)(images)
 
 
+def test_a_tensor_of_three_axes_is_refused_though_a_band_of_constants_would_give_it_a_fourth(config):
+    config.sr_pixel_mean, config.sr_pixel_std = [0.0], [1.0]
+    with pytest.raises(ValueError, match="shape .batch, bands, height, width., not .1, 32, 32."):
+        LensMAEForSuperResolution(config)(torch.rand(1, 32, 32))
+
+
+def test_a_single_output_takes_any_number_for_a_label(config):
+    config.num_labels = 1
+    model, images = LensMAEForClassification(config).eval(), torch.rand(2, 1, 32, 32)
+    labels = torch.tensor([3, 4])
+    whole, real = (model(images, labels=given).loss for given in (labels, labels.float()))
+    assert whole == real > 0
+
+
 def test_labels_out_of_range_are_refused(config):
     with pytest.raises(ValueError, match="class numbers from 0 to 2.*these range from 1 to 3"):
         LensMAEForClassification(config)(torch.rand(2, 1, 32, 32), labels=torch.tensor([1, 3]))

@@ -10,6 +10,7 @@ import command_line
 import common
 import loop
 import numpy as np
+import predict
 import pytest
 import run_classification
 import run_mae
@@ -274,6 +275,10 @@ def test_help_fits_on_a_screen_a_group(run_script, capsys):
     with pytest.raises(SystemExit):
         run_script(run_mae, "--help_all")
     assert "--adam_epsilon" in capsys.readouterr().out
+    for script, has_more in ((run_mae, True), (predict, False)):
+        with pytest.raises(SystemExit):
+            run_script(script, "--help")
+        assert ("--help_all" in capsys.readouterr().out) is has_more
 
 
 def test_pretraining_on_one_class_scores_the_others_as_anomalies(rings, run_script, tmp_path):

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import weakref
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from lens_transformers import (
 )
 
 
+ROOT = Path(predict.__file__).parents[1]
 IMAGES = np.random.default_rng(0).random((3, 32, 32), dtype=np.float32)
 
 
@@ -102,6 +105,25 @@ def test_images_of_any_unit_are_scaled_to_what_the_networks_know(run_script, che
     np.save(night / "dark.npy", np.zeros((32, 32)))
     with pytest.raises(ValueError, match="dark.npy: --scale_to_peak: the brightest pixel is 0, by which"):
         run_script(predict, *flags, "--output", tmp_path / "dark.csv", "--output_dir", tmp_path / "dark")
+
+
+def test_a_pattern_names_files_and_a_name_with_brackets_itself(night, tmp_path):
+    np.save(night / "a[1].npy", IMAGES[0])
+    assert [Path(file).name for file in predict.list_files([f"{night}/[01].fits"])] == ["0.fits", "1.fits"]
+    assert [Path(file).name for file in predict.list_files([f"{tmp_path}/**/?.fits"])] == [
+        f"{n}.fits" for n in range(3)
+    ]
+    assert predict.list_files([f"{night}/a[1].npy"]) == [f"{night}/a[1].npy"]
+    with pytest.raises(FileNotFoundError, match=r"\*.npz: no file fits this pattern"):
+        predict.list_files([f"{night}/*.npz"])
+
+
+def test_what_is_wrong_is_said_in_a_line_where_it_is_launched(checkpoints, night, tmp_path):
+    script, command = predict.__file__, ["--checkpoints", checkpoints / "classify", "--files", night / "9.fits"]
+    command = [sys.executable, script, *map(str, command), "--output", str(tmp_path / "table.csv")]
+    finished = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert finished.returncode == 1 and "Traceback" not in finished.stderr
+    assert "predict.py: " in finished.stderr and "9.fits: there is no such file" in finished.stderr
 
 
 def test_files_of_all_kinds_and_sizes_share_a_folder(run_script, checkpoints, night, tmp_path):
