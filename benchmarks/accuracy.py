@@ -140,6 +140,8 @@ def minutes(name: str, results: dict[str, list[dict]]) -> str:
     """How long a run trains, and before it the one that it starts from."""
     runs = results[name]
     own = f"{statistics.mean(run['minutes'] for run in runs):.3g}"
+    if runs[0]["training"].get("precision") == "float32":
+        own += " in float32"
     start = runs[0]["start"]
     return f"{minutes(start, results)} + {own}" if start in results else own
 

@@ -30,7 +30,7 @@ TRAINING_HEAD = """
 Each run is one of `training/recipes/`, or a plain network trained by one, and is measured on simulated test images
 which nothing was chosen by. Of one run the 95% interval over images stands in brackets, of several seeds the mean with
 the spread between them; the rows without a number of seeds are baselines on the same images. Minutes are those of a
-core of {processors}. `python -m benchmarks.training` makes them anew.
+core of {processors}, in bfloat16 where nothing else is said. `python -m benchmarks.training` makes them anew.
 """
 EQUAL_TIME_HEAD = """
 ## What they reach in the same time

@@ -87,7 +87,7 @@ class LensMAEModelOutput(ModelOutput):
 class LensMAEForPreTrainingOutput(ModelOutput):
     r"""
     loss (`torch.FloatTensor` of shape `(1,)`, *optional*, returned when `return_loss=True`):
-        Mean squared error over the pixels of the hidden patches that were predicted; and, with `labels` and an
+        Mean squared error over the pixels of the hidden patches that were predicted; and, with an `imprint` and an
         `imprint_loss_weight`, so many times that of the imprint.
     logits (`torch.FloatTensor` of shape `(batch_size, num_patches, patch_size ** 2 * num_channels)`):
         Predicted pixels, patch by patch; 0 for the patches that are not predicted: in training those that do not
@@ -314,13 +314,18 @@ class LensMAEStemBlock(nn.Module):
         self.norm1 = nn.BatchNorm2d(out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(out_channels)
+        self.stride = stride
         self.shortcut = None
         if stride != 1:
-            self.shortcut = nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False)
+            self.shortcut = nn.Conv2d(in_channels, out_channels, 1, bias=False)
             self.shortcut_norm = nn.BatchNorm2d(out_channels)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        residual = features if self.shortcut is None else self.shortcut_norm(self.shortcut(features))
+        residual = features
+        if self.shortcut is not None:
+            # Of every second pixel, which a strided convolution would take by itself: on processors with AVX2 alone,
+            # its gradient writes beyond its memory where there are few channels (torch 2.13).
+            residual = self.shortcut_norm(self.shortcut(features[..., :: self.stride, :: self.stride]))
         features = nn.functional.relu(self.norm1(self.conv1(features)))
         features = self.norm2(self.conv2(features))
         return nn.functional.relu(features + residual)
@@ -351,6 +356,13 @@ class LensMAEConvStem(nn.Module):
         return self.projection(features).flatten(2).transpose(1, 2)
 
 
+def _check_images(pixel_values: torch.Tensor):
+    if pixel_values.ndim != 4:
+        raise ValueError(
+            f"`pixel_values` must have the shape (batch, bands, height, width), not {tuple(pixel_values.shape)}."
+        )
+
+
 class LensMAEEmbeddings(nn.Module):
     """Turn images into tokens with positions; when masking, the blocks that stay visible and no others."""
 
@@ -365,10 +377,7 @@ class LensMAEEmbeddings(nn.Module):
         self, pixel_values: torch.Tensor, noise: torch.Tensor | None = None, mask_ratio: float | None = None
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
         patch_size = self.config.patch_size
-        if pixel_values.ndim != 4:
-            raise ValueError(
-                f"`pixel_values` must have the shape (batch, bands, height, width), not {tuple(pixel_values.shape)}."
-            )
+        _check_images(pixel_values)
         if pixel_values.shape[1] != self.config.num_channels:
             raise ValueError(
                 f"This model takes {self.config.num_channels} band(s) (`num_channels`), but `pixel_values` has "
@@ -1204,6 +1213,8 @@ class LensMAEForClassification(LensMAEPreTrainedModel):
         # On an accelerator the check would wait for the device; in a compiled graph it would break the graph.
         if labels.device.type != "cpu" or torch.compiler.is_compiling() or labels.is_floating_point():
             return
+        if self.num_labels == 1:  # a number to be told, as everywhere in transformers
+            return
         if ((labels < 0) | (labels >= self.num_labels)).any():
             raise ValueError(
                 f"Labels must be class numbers from 0 to {self.num_labels - 1} (`num_labels={self.num_labels}`); "
@@ -1252,6 +1263,7 @@ class LensMAEForSuperResolution(LensMAEPreTrainedModel):
         ```"""
         if pixel_values is None:
             raise ValueError("You have to specify pixel_values")
+        _check_images(pixel_values)
         config = self.config
         mean, deviation = _per_band(config.sr_pixel_mean, pixel_values), _per_band(config.sr_pixel_std, pixel_values)
         standardized = (pixel_values - mean) / deviation

@@ -277,7 +277,8 @@ class LensMAEImageProcessor(BaseImageProcessor):
         **kwargs: Any,
     ) -> list[torch.Tensor]:
         is_batch = isinstance(images, np.ndarray | torch.Tensor) and images.ndim == 4
-        batch = list(images) if is_batch or isinstance(images, list | tuple) else [images]
+        # A column of a dataset is a sequence, too.
+        batch = list(images) if is_batch or isinstance(images, Sequence) else [images]
         if not batch:
             raise ValueError("There are no images: the batch is empty.")
         return [
@@ -429,6 +430,13 @@ class LensMAEImageProcessor(BaseImageProcessor):
             raise TypeError(f"{type(self).__name__} has no argument {', '.join(unknown)}: it has {', '.join(known)}.")
 
 
+def _array_of(image: list, index: int) -> np.ndarray:
+    try:
+        return np.asarray(image, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"Image {index} is a list of what makes no array of numbers: {error}.") from error
+
+
 def _read_image(
     image: Any,
     index: int,
@@ -438,6 +446,8 @@ def _read_image(
 ) -> torch.Tensor:
     """Reads one image of any kind as a float32 tensor `(bands, height, width)`."""
     kind: Any
+    if isinstance(image, list):  # what a dataset without a format has
+        image = _array_of(image, index)
     if isinstance(image, torch.Tensor):
         kind, holds_numbers = image.dtype, not image.is_complex() and image.dtype != torch.bool
     elif isinstance(image, np.ndarray):

@@ -43,6 +43,7 @@ _SIZES: dict[str, dict[str, Any]] = {
         "decoder_num_hidden_layers": 2,
         "decoder_num_attention_heads": 2,
         "decoder_intermediate_size": 256,
+        "sr_num_blocks": 2,
         "sr_decoder_hidden_size": 64,
         "sr_decoder_num_hidden_layers": 1,
         "sr_decoder_num_attention_heads": 2,
@@ -122,9 +123,9 @@ class LensMAEConfig(PreTrainedConfig):
             patch looks at the visible ones alone. With `None` it is that of ViT-MAE, which costs more: all patches
             look at each other, and all hidden ones are predicted.
         imprint_loss_weight: What the loss of the imprint counts beside that of the hidden pixels. Above 0, a linear
-            map of every visible token predicts what substructure changes in its patch, where `labels` say it: a
-            teacher that only simulations have.
-        imprint_std: Standard deviation of these labels, by which their errors are divided.
+            map of every visible token predicts what substructure changes in its patch, where an `imprint` says
+            it: a teacher that only simulations have.
+        imprint_std: Standard deviation of imprints, by which errors of theirs are divided.
         norm_pix_loss: Whether pretraining predicts pixels standardised patch by patch.
         frozen_part: What training leaves as it is: `"patch_embeddings"`, `"encoder"` or `None`. Set by the
             `freeze_*` methods, and applied again whenever the checkpoint is loaded.

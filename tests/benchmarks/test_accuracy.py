@@ -12,7 +12,8 @@ def make_run(psnr, name="LensMAE", words="from scratch", start=None, **baselines
     rows = [{"name": name, "psnr": psnr, "ssim": 0.9, "intervals": {"psnr": [psnr - 1, psnr + 1]}}]
     rows += [{"name": name, "psnr": value} for name, value in baselines.items()]
     data = {"preset": "sr_physical", "num_test": 500}
-    return {"words": words, "start": start, "data": data, "minutes": 5.0, "processor": "a chip", "rows": rows}
+    known = {"data": data, "minutes": 5.0, "processor": "a chip", "training": {"precision": "bfloat16"}}
+    return {"words": words, "start": start, **known, "rows": rows}
 
 
 RESULTS = {
@@ -35,12 +36,17 @@ def test_runs_of_equal_time_stand_apart_with_the_command_that_made_them(tmp_path
         (tmp_path / f"{name}.json").write_text(json.dumps({"machine": machine, "results": results}))
     text = render(tmp_path)
     assert text.count("| LensMAE (pretrained) | 1 | 5 + 5 |") == 2
-    assert "core of a chip." in text
+    assert "core of a chip, in bfloat16" in text
     assert "--max_train_seconds 300` makes them anew" in text
 
 
 def test_a_run_that_starts_from_another_has_its_minutes_as_well():
     assert "| LensMAE (pretrained) | 1 | 5 + 5 | 58 " in "".join(training_tables(RESULTS))
+
+
+def test_minutes_in_float32_say_so():
+    run = make_run(50.0) | {"training": {"precision": "float32"}}
+    assert "| LensMAE (from scratch) | 1 | 5 in float32 | 50 " in "".join(training_tables({"sr_physical": [run]}))
 
 
 def test_a_baseline_stands_once_below_all_runs_on_the_same_images():
