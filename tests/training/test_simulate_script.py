@@ -243,7 +243,7 @@ def test_a_contact_sheet_of_every_split_shows_its_first_images_by_class(run, tmp
 def test_scenes_are_seen_through_an_instrument(run, tmp_path):
     run(tmp_path / "lenses", "--instrument", "euclid_vis", "--override", SIZE, counts=(3, 0, 0))
     config = yaml.safe_load((tmp_path / "lenses" / "simulation.yaml").read_text())["config"]
-    assert config["detector"]["zero_point_mag"] == 24.0 and config["scaling"] == "none"
+    assert config["detector"]["zero_point_mag"] == 25.72 and config["scaling"] == "none"
 
 
 def test_the_files_of_a_configuration_are_recorded_by_their_contents(run, tmp_path, capsys):
