@@ -57,21 +57,21 @@ RIVALS = {
 
 def pretraining_tables(results: dict[str, Any]) -> Iterator[str]:
     """A table for each task and set."""
-    recipe, cells = results["recipe"], results["cells"]
-    # Minutes are those of the precision that most cells were made in, for in another one they are others.
-    precision = Counter(cell["precision"] for cell in cells).most_common(1)[0][0]
-    timed = [cell for cell in cells if cell["precision"] == precision]
+    recipe = results["recipe"]
+    # Costs are those of the precision that most cells were made in, for in another one they are others.
+    precision = Counter(cell["precision"] for cell in results["cells"]).most_common(1)[0][0]
+    cells = [cell if cell["precision"] == precision else {**cell, "costs": {}} for cell in results["cells"]]
     planned = planned_cells(recipe)
     yield HEAD.format(
-        processors=" or ".join(sorted({cell["processor"] for cell in timed})),
+        processors=" or ".join(sorted({cell["processor"] for cell in cells if cell["precision"] == precision})),
         precision=precision,
         network=_network(**recipe["network"]),
         num_made=sum(key in planned for key in map(key_of, cells)),
         num_planned=len(planned),
     )
     for task in ("classification", "regression"):
-        for set_name, of_table in _by_set(results, task):
-            yield from _table(task, set_name, of_table, precision)
+        for set_name, of_table in _by_set({**results, "cells": cells}, task):
+            yield from _table(task, set_name, of_table)
     yield DETAILS_HEAD
     for set_name, of_table in _by_set(results, "classification"):
         yield from _details(set_name, of_table)
@@ -103,7 +103,7 @@ def _details(set_name: str, cells: Sequence[dict[str, Any]]) -> Iterator[str]:
                 yield line(words_of(row), f"{100 * fraction:g}%", str(len(found)), *numbers)
 
 
-def _table(task: str, set_name: str, cells: Sequence[dict[str, Any]], precision: str) -> Iterator[str]:
+def _table(task: str, set_name: str, cells: Sequence[dict[str, Any]]) -> Iterator[str]:
     fractions = sorted({cell["fraction"] for cell in cells}, reverse=True)
     metrics = ["accuracy", "auc_macro"]
     if task == "regression":
@@ -119,7 +119,7 @@ def _table(task: str, set_name: str, cells: Sequence[dict[str, Any]], precision:
             _numbers([cell for cell in of_row if cell["fraction"] == fraction], metrics) for fraction in fractions
         ]
         seeds = sorted({cell["seed"] for cell in of_row})
-        yield line(words_of(row), *shown, *_costs(of_row, precision), ", ".join(map(str, seeds)))
+        yield line(words_of(row), *shown, *_costs(of_row), ", ".join(map(str, seeds)))
 
 
 def words_of(row: str) -> str:
@@ -151,9 +151,9 @@ def _numbers(cells: Sequence[dict[str, Any]], metrics: Sequence[str]) -> str:
     return " / ".join(parts)
 
 
-def _costs(cells: Sequence[dict[str, Any]], precision: str) -> list[str]:
+def _costs(cells: Sequence[dict[str, Any]]) -> list[str]:
     """Operations and minutes, pretraining's and those after it."""
-    spent = [cell["costs"] for cell in cells if cell.get("costs") and cell["precision"] == precision]
+    spent = [cell["costs"] for cell in cells if cell.get("costs")]
     if not spent:
         return ["", ""]
     columns = []

@@ -79,24 +79,21 @@ def pipeline(
     pipeline_class = _TASKS[task]
     loaded: Any = model
     processor: Any = image_processor
-    if isinstance(image_processor, str | Path):
-        processor = AutoImageProcessor.from_pretrained(image_processor)
     if isinstance(model, PreTrainedModel):
         if processor is None:
             raise ValueError("A model that is loaded already needs its image_processor beside it.")
         if kwargs:
             raise ValueError(f"{', '.join(kwargs)} say how to load a model, but this one is loaded already.")
-    else:
-        if processor is None:
-            location = {
-                name: kwargs[name] for name in ("revision", "subfolder", "token", "cache_dir") if name in kwargs
-            }
-            processor = AutoImageProcessor.from_pretrained(model, **location)
-            if not isinstance(processor, LensMAEImageProcessor):
-                raise ValueError(
-                    f"{model} has a {type(processor).__name__}, which makes pictures of flux; give a checkpoint "
-                    "that was trained on lens images, or an image_processor of such a one."
-                )
+    if processor is None or isinstance(processor, str | Path):
+        location = {name: kwargs[name] for name in ("revision", "subfolder", "token", "cache_dir") if name in kwargs}
+        source, location = (model, location) if processor is None else (processor, {})
+        processor = AutoImageProcessor.from_pretrained(source, **location)
+        if not isinstance(processor, LensMAEImageProcessor):
+            raise ValueError(
+                f"{source} has a {type(processor).__name__}, which makes pictures of flux; give a checkpoint that was "
+                "trained on lens images, or an image_processor of such a one."
+            )
+    if not isinstance(model, PreTrainedModel):
         loaded = pipeline_class.model_class.from_pretrained(model, **kwargs)
         saved = loaded.config.architectures or []
         # Its head would be drawn at random, and its results look like any others.

@@ -5,6 +5,7 @@ import torch
 from astropy.io import fits
 from datasets import Dataset, DatasetDict
 from PIL import Image
+from transformers import ViTImageProcessorPil
 
 import lens_transformers
 from lens_transformers import (
@@ -252,6 +253,9 @@ def test_an_image_processor_may_be_named(checkpoint, classify, tmp_path):
     named = pipeline("classification", checkpoint, tmp_path, device="cpu")
     assert named.image_processor.normalization == "none"
     assert not np.allclose(named(IMAGES).probabilities, classify(IMAGES).probabilities)
+    ViTImageProcessorPil().save_pretrained(tmp_path / "vit")
+    with pytest.raises(ValueError, match="vit has a ViTImageProcessor.*, which makes pictures of flux"):
+        pipeline("classification", checkpoint, tmp_path / "vit")
 
 
 def test_every_split_of_a_set_is_taken_in_turn(classify):

@@ -235,14 +235,12 @@ def list_files(sources: Sequence[str]) -> list[str]:
     files: list[str] = []
     for source in sources:
         if is_pattern(source):
-            files += files_like(source)
-        elif not Path(source).is_dir():
-            files.append(source)
+            found = files_like(source)
         else:
-            found = files_in(Path(source), FILE_SUFFIXES)
-            if not found:
-                raise ValueError(f"{source} holds no file of {', '.join(FILE_SUFFIXES)}.")
-            files += found
+            found = files_in(Path(source), FILE_SUFFIXES) if Path(source).is_dir() else [source]
+        if not found:
+            raise ValueError(f"{source} holds no file of {', '.join(FILE_SUFFIXES)}.")
+        files += found
     return list(dict.fromkeys(files))
 
 
