@@ -138,7 +138,8 @@ def main() -> None:
     }
     files = list_test_files(data_arguments, "classification", splits.drawn)
     calibrated = (own_logits / temperature).softmax(dim=-1).numpy()
-    write_predictions(Path(str(arguments.output_dir)) / "predictions.parquet", test, files, labels, calibrated)
+    path = Path(str(arguments.output_dir)) / "predictions.parquet"
+    write_predictions(path, test, files, labels, calibrated, temperature)
     data = describe_data(data_arguments, splits)
     facts = {} if validation is None else {"temperature": temperature}
     save_run(trainer, image_processor, "classification", data, rows, metrics, figures, model_arguments, **facts)
@@ -254,14 +255,20 @@ def classify(
 
 
 def write_predictions(
-    path: Path, test: Dataset, files: list[str] | None, labels: np.ndarray, probabilities: np.ndarray
+    path: Path,
+    test: Dataset,
+    files: list[str] | None,
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    temperature: float,
 ) -> None:
-    """Write a table of the test images: what is known of each, and the probability of each class."""
+    """Write a table of the test images: what is known of each, the probability of each class, at which temperature."""
     columns: dict[str, Any] = {"index": np.arange(len(test))}
     if files is not None:
         columns["file"] = files
     columns["label"] = labels
     columns |= {f"probability_{name}": probabilities[:, index] for index, name in enumerate(LABEL_NAMES)}
+    columns["temperature"] = np.full(len(test), temperature)
     parameters = [name for name in test.features if name not in (*IMAGE_COLUMNS, "label")]
     # In numpy's format, numbers of 64 bits would lose half of them.
     exact = test.with_format("arrow")

@@ -60,16 +60,27 @@ def write_super_resolved_fits(
 
 def _header(original: str, layout: FitsLayout, upscale: int) -> fits.Header:
     with opened_fits(original) as hdus:
-        hdu = layout.hdu[0] if isinstance(layout.hdu, tuple) else layout.hdu
-        old = find_image(hdus, hdu).header
+        bands = layout.hdu if isinstance(layout.hdu, tuple) else (layout.hdu,)
+        headers = [find_image(hdus, hdu).header for hdu in bands]
+        old = headers[0]
         wcs = wcs_of(old, hdus)
+        # Files of several images say in the first header what is true of all of them.
+        known = [{**_kept(hdus[0].header), **_kept(header)} for header in headers]
     header = fits.Header() if wcs is None else divide_pixels(wcs, upscale).to_header(relax=True)
-    for keyword in _KEPT_KEYWORDS:
-        if keyword in old:
-            header[keyword] = old[keyword]
+    for keyword, value in known[0].items():
+        values = [of_band.get(keyword) for of_band in known]
+        if all(other == value for other in values):
+            header[keyword] = value
+        else:  # of each plane its own: FILTER1, FILTER2, ...
+            for plane, other in enumerate(values, start=1):
+                header[f"{keyword[:7]}{plane}"] = other
     if isinstance(old.get("PIXSCALE"), int | float):
         header["PIXSCALE"] = old["PIXSCALE"] / upscale
     return header
+
+
+def _kept(header: fits.Header) -> dict[str, str | float]:
+    return {keyword: header[keyword] for keyword in _KEPT_KEYWORDS if keyword in header}
 
 
 def divide_pixels(wcs: WCS, upscale: int) -> WCS:

@@ -66,16 +66,20 @@ def explain_by_all(
         class_ids: The class of each image that is to be explained.
 
     Returns:
-        Maps as `explain` gives them, by the method's name in words, and of each other method why there are none.
+        Maps as `explain` gives them, on the pixels of the images whatever size the network sees them in, by the
+        method's name in words, and of each other method why there are none.
     """
     pixel_values = image_processor(list(images), return_tensors="pt").pixel_values
     maps, refused = {}, []
     for method in EXPLANATIONS:
         name = method.replace("_", " ")
         try:
-            maps[name] = explain(model, pixel_values, method, class_ids)
+            seen = torch.from_numpy(explain(model, pixel_values, method, class_ids))
         except ValueError as error:
             refused.append(f"No {name}: {error}")
+            continue
+        size = list(images.shape[2:])
+        maps[name] = F.interpolate(seen[:, None], size=size, mode="bilinear", align_corners=False)[:, 0].numpy()
     return maps, refused
 
 

@@ -16,6 +16,10 @@ from .binning import wilson_interval
 __all__ = ["PlantedSubhalos", "plant_subhalos", "pointing_row", "pointing_rows"]
 
 
+# Beyond every split of a simulated set and every folder of simulated images, in none of which a network has seen them.
+_FIRST_SAMPLE = 4 * 2**60
+
+
 @dataclass(frozen=True)
 class PlantedSubhalos:
     """Images of lenses with one subhalo each.
@@ -39,7 +43,8 @@ def plant_subhalos(
     """Simulates lenses with one massive subhalo on the ring, where it can be seen.
 
     Everything else is as the configuration says. The mass is the heaviest that it knows, within a factor of two, and
-    the distance from the lens that of the Einstein radius, within a fifth of it.
+    the distance from the lens that of the Einstein radius, within a fifth of it. No data set of the same seed has any
+    of these scenes.
 
     Args:
         preset_or_config: A configuration with substructure, or the name of a preset.
@@ -62,7 +67,8 @@ def plant_subhalos(
         }
     )
     images, positions, masses = [], [], []
-    for index in range(CDM, CDM + 3 * num_draws * num_images, 3):
+    first = _FIRST_SAMPLE + (CDM - _FIRST_SAMPLE) % 3
+    for index in range(first, first + 3 * num_draws * num_images, 3):
         scene = draw_scene(planted, seed, index)
         masses_and_halos = scene.points if len(scene.points) else scene.halos
         place = masses_and_halos[0, :2]

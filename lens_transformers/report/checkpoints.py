@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset
 from transformers import (
@@ -22,9 +23,10 @@ from ..data.tasks import Task
 from ..hub.files import check_checkpoint
 from ..hub.results import dataset_name, read_results
 from ..pipelines import resize_images
+from ..simulation import LensSimulationConfig
 from ..visualization import plot_training_curves
 from .classification import evaluate_classifier
-from .evaluated import Evaluation, Images
+from .evaluated import ROW_COLUMN, Evaluation, Images
 from .loading import READING, draw_rows, reading_arguments
 from .reconstruction import evaluate_autoencoder
 from .super_resolution import evaluate_super_resolution
@@ -85,7 +87,8 @@ def evaluate_checkpoint(
     if data_range is not None:
         results["data"]["data_range"] = data_range
     simulation = None if images.simulated is None else images.simulated.config
-    evaluation = Evaluation(str(checkpoint), results, simulation=simulation)
+    scale = None if simulation is None else _pixel_scale(images.test, simulation)
+    evaluation = Evaluation(str(checkpoint), results, simulation=simulation, pixel_scale=scale)
     model = _MODELS[task].from_pretrained(checkpoint).eval()
     model.to(torch.accelerator.current_accelerator(check_available=True) or "cpu")
     results["model"].setdefault("parameters", model.num_parameters())
@@ -108,14 +111,16 @@ def group_of(
     source: str | None = None,
     split: str = "test",
     *,
+    data_range: float | None = None,
     reading: Mapping[str, Any] | None = None,
 ) -> tuple[str | None, ...]:
-    """What checkpoints that stand in one table have in common: task, images, and the group that runs were given."""
+    """What checkpoints in one table have in common: task, images, units of a PSNR, the group that runs were given."""
     results = _results_of(checkpoint)
     data = _chosen(results["data"], source, split)[0] | dict(reading or {})
     tested, chosen = _test_source(data), data.get("split", "test")
     images: dict[str, Any] = {"source": _resolved(tested), "split": chosen}
     images |= {name: data.get(name) for name in ("max_test_samples", "nan_fill", "fits_layout")}
+    images["data_range"] = data_range or data.get("data_range") or 1.0
     # Of images that are neither divided nor drawn the seed says nothing.
     if tested == data.get("source") and chosen in (data.get("split_fractions") or {}):
         images["split_fractions"] = data["split_fractions"]
@@ -157,14 +162,16 @@ def _load(
         return _load_own(task, data)
     results["rows"] = []
     simulated = find_simulation(data["source"], split)
-    test = load_lensing_dataset(data["source"], split=split, task=task, **reading_arguments(data))
+    test = _numbered(load_lensing_dataset(data["source"], split=split, task=task, **reading_arguments(data)))
     data["num_test"] = len(test)
     if simulated is not None:
         data["preset"] = simulated.config.name
     if split not in ("all", "train"):
         return Images(test, _training_split(data, task), False, simulated)
-    # Nothing is fitted to the images that it is measured on: what is fitted sees what the network was trained on.
-    train = _training_split(own, task) if own.get("source") else None
+    # Nothing is fitted to the images that it is measured on: what is fitted sees what the network was trained on,
+    # unless it is these.
+    is_seen = _same(data["source"], own.get("source"))
+    train = _training_split(own, task) if own.get("source") and not is_seen else None
     return Images(_as_trained(test, train, task), train, False, simulated)
 
 
@@ -173,7 +180,7 @@ def _load_own(task: Task, own: dict[str, Any]) -> Images:
     train = _training_split(own, task)
     own.setdefault("split", "test")
     source: Any = _test_source(own)
-    test = load_lensing_dataset(source, split=own["split"], task=task, **reading_arguments(own))
+    test = _numbered(load_lensing_dataset(source, split=own["split"], task=task, **reading_arguments(own)))
     simulated = find_simulation(source, own["split"])
     if own.get("test_source"):
         test = _as_trained(test, train, task)
@@ -191,6 +198,18 @@ def _as_trained(test: Dataset, train: Dataset | None, task: Task) -> Dataset:
     if task != "classification" or train is None:
         return test
     return resize_images(test, train.features["image"].shape[1:])
+
+
+def _numbered(dataset: Dataset) -> Dataset:
+    """The dataset with a column that says where each row stands, before some are drawn."""
+    return dataset.add_column(ROW_COLUMN, np.arange(len(dataset)))
+
+
+def _pixel_scale(dataset: Dataset, simulation: LensSimulationConfig) -> float:
+    """Arcsec a pixel of the images, or of a pair's target, which may have been resized since they were simulated."""
+    instrument = simulation.instrument
+    width = dataset.features["target" if "target" in dataset.features else "image"].shape[-1]
+    return instrument.pixel_scale_arcsec * instrument.num_pixels / width
 
 
 def _results_of(checkpoint: str | Path) -> dict[str, Any]:

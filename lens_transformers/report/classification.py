@@ -1,5 +1,6 @@
 """A classifier, evaluated: metrics beside a linear model on pixels, figures, what it looks at, its worst mistakes."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from ..evaluation import ClassificationMetric, pca_logistic_rows
 from ..evaluation.explanation import explain_by_all
 from ..evaluation.pointing import plant_subhalos, pointing_rows
 from ..hub.results import in_words
+from ..models.lens_mae import LensMAEImageProcessor
 from ..pipelines import LensClassification
 from ..simulation.scenes import AXION, CDM, NO_SUB
 from ..visualization import (
@@ -69,8 +71,8 @@ def evaluate_classifier(
     evaluation.figures["embedding_map"] = plot_embedding(embeddings, few["label"][:], LABEL_NAMES)
     _explain(evaluation, model, image_processor, test, probabilities.argmax(axis=1))
     worst = add_worst_answers(evaluation, test, probabilities)
-    titles = [f"{truth}, said {said} ({sure:.2f})" for _, truth, said, sure, *_ in worst.rows]
-    pictures = test.select([row[0] for row in worst.rows])["image"][:]
+    titles = [f"{truth}, said {said} ({sure:.2f})" for _, truth, said, sure, *_ in evaluation.tables[-1].rows]
+    pictures = test.select(worst)["image"][:]
     evaluation.figures["worst_ten"] = plot_lenses(pictures, titles, evaluation.pixel_scale)
 
 
@@ -111,8 +113,8 @@ def describe_answers(
     evaluation.figures["calibration"] = plot_calibration(labels, calibrations, LABEL_NAMES)
 
 
-def add_worst_answers(evaluation: Evaluation, test: Dataset, probabilities: np.ndarray) -> Table:
-    """Adds the table of the images whose own class was given the least probability, and returns it."""
+def add_worst_answers(evaluation: Evaluation, test: Dataset, probabilities: np.ndarray) -> np.ndarray:
+    """Adds the table of the images whose own class was given the least probability, and returns their indices."""
     labels = np.asarray(test["label"][:])
     of_truth = probabilities[np.arange(len(labels)), labels]
     worst = np.argsort(of_truth, kind="stable")[:NUM_WORST]
@@ -121,9 +123,8 @@ def add_worst_answers(evaluation: Evaluation, test: Dataset, probabilities: np.n
         "said": [LABEL_NAMES[label] for label in probabilities[worst].argmax(axis=1)],
         "probability": probabilities[worst].max(axis=1).tolist(),
     }
-    table = worst_table(test, worst, columns)
-    evaluation.tables.append(table)
-    return table
+    evaluation.tables.append(worst_table(test, worst, columns))
+    return worst
 
 
 def _probabilities(classify: LensClassification, dataset: Dataset) -> np.ndarray:
@@ -154,6 +155,11 @@ def _explain(evaluation: Evaluation, model: Any, image_processor: Any, test: Dat
     if config is None or config.substructure is None:
         return
     planted = plant_subhalos(config, _NUM_PLANTED)
+    size = test.features["image"].shape[1:]
+    if planted.images.shape[2:] != size:  # as the images of the set were
+        resize = LensMAEImageProcessor(normalization="none", do_resize=True, size=size)
+        resized = resize(list(planted.images), return_tensors="np").pixel_values
+        planted = replace(planted, images=resized, pixel_scale_arcsec=evaluation.pixel_scale)
     maps, refused = explain_by_all(model, image_processor, planted.images, [ids["cdm"]] * _NUM_PLANTED)
     said = LensClassification(model, image_processor)(planted.images).labels
     evaluation.figures["planted_subhalos"] = plot_attention_maps(

@@ -29,6 +29,8 @@ _TELLING = (
 # What these parameters describe is not in every image; a zero says that it is absent.
 _ABSENT_AT_ZERO = ("subhalo_mass_msun", "num_subhalos", "vortex_mass_msun")
 _MAX_PARAMETERS = 4
+# Where an image stands in its split, of which others were drawn as well or not.
+ROW_COLUMN = "row_in_split"
 NUM_WORST = 10
 
 
@@ -82,6 +84,7 @@ class Evaluation:
         scores: One number an image, by which checkpoints are compared: right or wrong, a PSNR in dB, an error.
         score_name: What that number is.
         simulation: What simulated the images, where that is known.
+        pixel_scale: Arcsec a pixel of the images (of a pair's target), where that is known.
         figures: Figures by name, in the order of the page.
         tables: Further tables.
     """
@@ -91,6 +94,7 @@ class Evaluation:
     scores: np.ndarray = field(default_factory=lambda: np.zeros(0))
     score_name: str = ""
     simulation: LensSimulationConfig | None = None
+    pixel_scale: float | None = None
     figures: dict[str, Figure] = field(default_factory=dict)
     tables: list[Table] = field(default_factory=list)
 
@@ -104,11 +108,6 @@ class Evaluation:
         """The split that its rows name; training names it "test" wherever the images came from."""
         rows = self.results["rows"]
         return rows[0].get("split", "test") if rows else self.results["data"]["split"]
-
-    @property
-    def pixel_scale(self) -> float | None:
-        """Arcsec a pixel of the images (of a pair's target), where that is known."""
-        return self.simulation.instrument.pixel_scale_arcsec if self.simulation else None
 
 
 def embed(model: Any, image_processor: Any, dataset: Dataset) -> np.ndarray:
@@ -129,13 +128,15 @@ def parameters_of(dataset: Dataset) -> dict[str, np.ndarray]:
     columns = {
         name: np.asarray(dataset[name][:], dtype=np.float64)
         for name, feature in dataset.features.items()
-        if name not in (*IMAGE_COLUMNS, "label") and getattr(feature, "dtype", "").startswith(("float", "int"))
+        if name not in (*IMAGE_COLUMNS, "label", ROW_COLUMN)
+        and getattr(feature, "dtype", "").startswith(("float", "int"))
     }
     for name in _ABSENT_AT_ZERO:
         if name in columns:
             columns[name] = np.where(columns[name] > 0, columns[name], np.nan)
-    if "peak_counts" in columns and "background_rms" in columns:
-        # Of the brightest pixel: photons of source and sky, and the background, all in units of the peak.
+    if "peak_counts" in columns and "background_rms" in columns and "target" not in dataset.features:
+        # Of the brightest pixel: photons of source and sky, and the background, all in units of the peak. Of a pair
+        # it is the sharper image whose peak is the unit, and the other one that has the noise.
         photons = (1 + columns.get("sky_counts", 0.0) / columns["peak_counts"]) / columns["peak_counts"]
         columns["peak_signal_to_noise"] = 1 / np.sqrt(photons + columns["background_rms"] ** 2)
     return columns
@@ -163,13 +164,18 @@ def worst_table(dataset: Dataset, worst: np.ndarray, columns: dict[str, Any]) ->
 
     Args:
         dataset: The images.
-        worst: Indices of the worst, worst first.
+        worst: Indices of the worst, worst first; the table has their rows in the split that the images are drawn from.
         columns: What the task says of each of them, by name.
     """
     known = parameters_of(dataset)
     parameters = {name: known[name] for name in _TELLING if name in known}
+    numbers = dataset[ROW_COLUMN][:] if ROW_COLUMN in dataset.column_names else np.arange(len(dataset))
     rows = [
-        [int(index), *(values[place] for values in columns.values()), *(float(p[index]) for p in parameters.values())]
+        [
+            int(numbers[index]),
+            *(values[place] for values in columns.values()),
+            *(float(p[index]) for p in parameters.values()),
+        ]
         for place, index in enumerate(worst)
     ]
     return Table("The worst ten", ["image", *columns, *map(parameter_label, parameters)], rows)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from datasets import ClassLabel, Dataset
+from scipy.special import softmax
 
 from ..data import LABEL_NAMES
 from ..data.schema import class_of
@@ -20,12 +21,13 @@ def evaluate_predictions(path: str | Path) -> Evaluation:
     """Evaluates a classifier by the table that it left: `predictions.parquet` of a training run, or a `.csv`.
 
     Args:
-        path: Table with `label` (a class, by name or number) and a column `probability_<class>` for each class;
-            further columns, such as `subhalo_mass_msun`, are what the score is drawn against.
+        path: Table with `label` (a class, by name or number) and a column `probability_<class>` for each class; with a
+            column `temperature` these are taken to be calibrated by it. Further columns, such as
+            `subhalo_mass_msun`, are what the score is drawn against.
 
     Raises:
         FileNotFoundError: If there is no such table.
-        ValueError: If a column is missing, or a label is no class.
+        ValueError: If a column is missing, a label is no class, or there is more than one temperature.
     """
     path = Path(path)
     if not path.is_file():
@@ -43,6 +45,15 @@ def evaluate_predictions(path: str | Path) -> Evaluation:
         table.remove_columns("label").add_column("label", labels).cast_column("label", ClassLabel(names=LABEL_NAMES))
     )
     probabilities = np.stack([table[name][:] for name in needed[1:]], axis=1).astype(np.float64)
+    temperature = 1.0
+    if "temperature" in table.column_names:
+        temperatures = np.unique(table["temperature"][:])
+        if len(temperatures) != 1 or not 0 < temperatures[0] < np.inf:
+            raise ValueError(f"{path}: temperature must be one positive number, the same in all rows.")
+        temperature = float(temperatures[0])
+        # As the network said it, of which the page tells both. What sums to something else than one still does.
+        logits = np.log(np.maximum(probabilities, np.finfo(float).tiny))
+        probabilities = softmax(logits * temperature, axis=1) * probabilities.sum(axis=1, keepdims=True)
     results: dict[str, Any] = {
         "task": "classification",
         "title": path.resolve().parent.name if path.stem == "predictions" else path.stem,
@@ -54,7 +65,7 @@ def evaluate_predictions(path: str | Path) -> Evaluation:
         "versions": versions(),
     }
     evaluation = Evaluation(str(path), results)
-    describe_answers(evaluation, table, probabilities)
+    describe_answers(evaluation, table, probabilities, temperature)
     evaluation.figures |= parameter_figures(table, evaluation.scores, "accuracy", chance=1 / len(LABEL_NAMES))
     add_worst_answers(evaluation, table, probabilities)
     return evaluation

@@ -23,6 +23,8 @@ _MAX_EMBEDDED = 1000
 _FEWEST_A_CLASS = 10
 _BATCH_SIZE = 64
 _NUM_SHOWN = 4
+# At which images are compared, of whatever ratio a network was trained with.
+_SCORED_RATIO = 0.75
 
 
 def evaluate_autoencoder(
@@ -58,7 +60,7 @@ def evaluate_autoencoder(
             merged = rows.setdefault(row["name"], {"name": row["name"], "split": split, "intervals": {}})
             merged[f"masked_mse_{ratio:g}"] = row["masked_mse"]
             merged["intervals"][f"masked_mse_{ratio:g}"] = row["intervals"]["masked_mse"]
-        if ratio == model.config.mask_ratio or not len(evaluation.scores):
+        if ratio == _SCORED_RATIO:
             evaluation.scores, evaluation.score_name = masked_errors(painted, flux, masks), f"masked MSE at {ratio:g}"
             shown = slice(_NUM_SHOWN)
             evaluation.figures["reconstructions"] = plot_reconstructions(

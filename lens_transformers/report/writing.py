@@ -69,7 +69,7 @@ def write_report(
         if str(checkpoint).endswith(TABLE_SUFFIXES):
             groups.setdefault(("predictions",), []).append(evaluate_predictions(checkpoint))
         else:
-            group = groups.setdefault(group_of(checkpoint, source, split, reading=reading), [])
+            group = groups.setdefault(group_of(checkpoint, source, split, data_range=data_range, reading=reading), [])
             in_full = not (brief and group)
             group.append(
                 evaluate_checkpoint(checkpoint, source, split, data_range=data_range, reading=reading, in_full=in_full)

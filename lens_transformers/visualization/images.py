@@ -67,7 +67,8 @@ def plot_reconstructions(
 ) -> Figure:
     """A row an image: the image, what the encoder saw of it, the reconstruction, and reconstruction minus image.
 
-    Image and reconstruction of a row share one colour scale; residuals are symmetric around zero.
+    Image and reconstruction of a row share one colour scale; residuals are symmetric around zero, and their rms is
+    that of the hidden pixels.
 
     Args:
         images: Array (batch, bands, height, width), surface brightness, or a data set with a column `image`. Of
@@ -102,7 +103,8 @@ def plot_reconstructions(
         residual = prediction - image
         difference_scale = residual_scale(residual)
         difference = show_image(row[3], residual, difference_scale, RESIDUAL_COLOURS, pixel_scale)
-        _note_rms(row[3], residual)
+        if (mask > 0.5).any():  # what was seen is copied, and has no error that should count
+            _note_rms(row[3], residual[mask > 0.5])
         add_colour_bar(flux, scale, list(row[:3]), "flux")
         add_colour_bar(difference, difference_scale, [row[3]], "flux difference")
     _label_grid(axes, pixel_scale)

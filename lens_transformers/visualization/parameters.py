@@ -74,7 +74,9 @@ def plot_score_against_parameter(
 
 
 def parameter_label(name: str) -> str:
-    """A parameter's name in words, with its unit: `subhalo_mass_msun` → `subhalo mass [M☉]`."""
+    """A parameter's name in words, with its unit: `einstein_radius_arcsec` → `einstein radius [arcsec]`."""
+    if name == "subhalo_mass_msun":
+        return "total mass of subhalos [M☉]"  # as the simulation records it: of all of an image
     if name.startswith("num_"):
         return f"number of {name.removeprefix('num_').replace('_', ' ')}"
     words, _, unit = name.rpartition("_")

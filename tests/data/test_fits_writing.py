@@ -5,6 +5,7 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS, DistortionLookupTable, Sip
 
+from lens_transformers.data import FitsLayout
 from lens_transformers.data.fits_writing import divide_pixels, write_super_resolved_fits
 
 
@@ -62,6 +63,21 @@ def test_what_stays_true_of_the_image_is_kept_and_pixels_are_not_touched(tmp_pat
     assert header["BUNIT"] == "nJy" and header["OBJECT"] == "ring" and header["PIXSCALE"] == 0.05
     assert "EXTRA" not in header
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_file_of_several_images_keeps_what_its_first_header_says_and_the_filter_of_each_plane(tmp_path):
+    primary = fits.PrimaryHDU(header=fits.Header({"TELESCOP": "HST", "OBJECT": "ring", "FILTER": "clear"}))
+    bands = [fits.ImageHDU(np.zeros((HEIGHT, WIDTH), np.float32), make_wcs().to_header(), name=name) for name in "GRI"]
+    for band in bands:
+        band.header["FILTER"] = band.name.lower()
+    fits.HDUList([primary, *bands]).writeto(tmp_path / "low.fits")
+    image = np.zeros((3, 2 * HEIGHT, 2 * WIDTH), np.float32)
+    layout = FitsLayout(hdu=("G", "R", "I"))
+    header = fits.getheader(write_super_resolved_fits(tmp_path / "high.fits", image, 2, tmp_path / "low.fits", layout))
+    assert (header["TELESCOP"], header["OBJECT"]) == ("HST", "ring")
+    assert [header[f"FILTER{plane}"] for plane in (1, 2, 3)] == ["g", "r", "i"] and "FILTER" not in header
+    one = write_super_resolved_fits(tmp_path / "r.fits", image[:1], 2, tmp_path / "low.fits", FitsLayout(hdu="R"))
+    assert fits.getheader(one)["FILTER"] == "r" and fits.getheader(one)["TELESCOP"] == "HST"
 
 
 def test_the_header_says_by_what_sums_over_pixels_grew(tmp_path):

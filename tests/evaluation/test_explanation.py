@@ -11,8 +11,8 @@ from transformers import (
 )
 from transformers.modeling_outputs import ImageClassifierOutputWithNoAttention
 
-from lens_transformers import LensMAEConfig, LensMAEForClassification, LensMAEModel
-from lens_transformers.evaluation.explanation import EXPLANATIONS, explain
+from lens_transformers import LensMAEConfig, LensMAEForClassification, LensMAEImageProcessor, LensMAEModel
+from lens_transformers.evaluation.explanation import EXPLANATIONS, explain, explain_by_all
 
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
@@ -78,6 +78,18 @@ def test_maps_lie_on_the_patches_that_they_are_of_also_where_the_last_is_not_who
     (found,) = explain(OnePatch(), images, "grad_cam", class_ids=[0])
     row, column = np.unravel_index(found.argmax(), found.shape)
     assert 64 <= row < 72 and 64 <= column < 72
+
+
+def test_maps_are_on_the_pixels_of_the_images_whatever_size_the_network_sees_them_in():
+    model, images = lens_mae(), np.random.default_rng(0).random((2, 1, 32, 32), np.float32)
+    resizing = LensMAEImageProcessor(do_resize=True, size=48)
+    maps, refused = explain_by_all(model, resizing, images, [0, 0])
+    assert len(maps) == len(EXPLANATIONS) and not refused
+    for name, found in maps.items():
+        seen = explain(model, resizing(list(images), return_tensors="pt").pixel_values, name.replace(" ", "_"), [0, 0])
+        assert seen.shape == (2, 48, 48) and found.shape == (2, 32, 32)
+        peaks = [np.array(np.unravel_index(one[0].argmax(), one[0].shape)) / len(one[0]) for one in (seen, found)]
+        np.testing.assert_allclose(*peaks, atol=0.06)
 
 
 @pytest.mark.parametrize("method", EXPLANATIONS)

@@ -3,9 +3,12 @@ import pytest
 from transformers import ResNetConfig, ResNetForImageClassification
 
 from lens_transformers import LensMAEImageProcessor
+from lens_transformers.data.simulated import find_simulation
+from lens_transformers.evaluation import pointing
 from lens_transformers.evaluation.__main__ import main
 from lens_transformers.evaluation.pointing import PlantedSubhalos, plant_subhalos, pointing_row
 from lens_transformers.simulation import get_preset
+from lens_transformers.simulation.scenes import CDM, draw_scene
 
 
 def test_a_planted_subhalo_is_where_it_is_said_to_be():
@@ -29,6 +32,14 @@ def test_planting_is_the_same_for_the_same_seed():
     np.testing.assert_array_equal(first.images, again.images)
     np.testing.assert_array_equal(first.positions, again.positions)
     assert not np.array_equal(first.positions, plant_subhalos("lens_default", 3, seed=2).positions)
+
+
+def test_planted_scenes_are_in_no_split_and_no_folder_of_the_same_seed(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(pointing, "draw_scene", lambda *scene: drawn.append(scene[2]) or draw_scene(*scene))
+    plant_subhalos("lens_default", 2)
+    beyond = find_simulation("simulate:lens_default", "test").first_sample + 2**60
+    assert min(drawn) >= beyond and {index % 3 for index in drawn} == {CDM}
 
 
 def test_a_set_without_substructure_has_nothing_to_plant():

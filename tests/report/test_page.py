@@ -106,7 +106,7 @@ def test_figures_are_in_the_page_pixel_for_pixel():
     with Image.open(io.BytesIO(base64.b64decode(embedded[0][0]))) as shown, Image.open(expected) as png:
         assert shown.size == png.size == tuple(map(int, embedded[0][1:]))
         np.testing.assert_array_equal(np.asarray(shown.convert("RGB")), np.asarray(png.convert("RGB")))
-    assert "<figcaption>Against subhalo mass [M☉], with 95% intervals</figcaption>" in page
+    assert "<figcaption>Against total mass of subhalos [M☉], with 95% intervals</figcaption>" in page
 
 
 def test_tables_are_shown_with_their_notes():

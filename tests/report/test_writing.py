@@ -21,17 +21,20 @@ from lens_transformers import (
 )
 from lens_transformers.data import LABEL_NAMES, load_lensing_dataset, simulate_dataset
 from lens_transformers.evaluation.__main__ import main
+from lens_transformers.evaluation.calibration import expected_calibration_error
 from lens_transformers.hub.results import verdict
 from lens_transformers.report import (
     classification,
     evaluate_checkpoint,
     evaluate_predictions,
+    reconstruction,
     super_resolution,
     write_report,
 )
 from lens_transformers.report.checkpoints import group_of
 from lens_transformers.report.classification import describe_answers
-from lens_transformers.report.evaluated import Evaluation
+from lens_transformers.report.evaluated import Evaluation, parameters_of
+from lens_transformers.report.loading import draw_rows
 from lens_transformers.report.writing import save_figures
 from lens_transformers.simulation import get_preset
 
@@ -124,12 +127,62 @@ def test_nothing_is_fitted_to_images_that_it_is_measured_on(sources, tmp_path):
         unknown.results["residual_power"]["cycles_per_pixel"]
     )
     trained = make_checkpoint(tmp_path / "trained", "super_resolution", source=source)
-    assert "Least-squares filter 9×9" in [
-        row["name"] for row in evaluate_checkpoint(trained, source, "all").results["rows"]
-    ]
+    for split in ("train", "all"):
+        rows = evaluate_checkpoint(trained, source, split).results["rows"]
+        assert len(rows) > 1 and not [row["name"] for row in rows if row["name"].startswith("Least-squares")]
+    # Of other images all splits are new to what was trained on these.
+    shutil.copytree(source, tmp_path / "copy")
+    rows = evaluate_checkpoint(trained, str(tmp_path / "copy"), "all").results["rows"]
+    assert "Least-squares filter 9×9" in [row["name"] for row in rows]
     lenses = sources["classification"]
     unknown = evaluate_checkpoint(make_checkpoint(tmp_path / "classifier", "classification"), lenses, "all")
     assert len(unknown.results["rows"]) == 1
+
+
+def test_autoencoders_are_compared_at_one_ratio_whatever_they_were_trained_with(sources, tmp_path):
+    scores = []
+    for ratio in (0.75, 0.9, 0.6):
+        run = make_checkpoint(tmp_path / f"{ratio}", "pretraining")
+        config = json.loads((run / "config.json").read_text())
+        (run / "config.json").write_text(json.dumps(config | {"mask_ratio": ratio}))
+        if scores:
+            shutil.copy(tmp_path / "0.75" / "model.safetensors", run)
+        evaluation = evaluate_checkpoint(run, sources["pretraining"], in_full=False)
+        assert evaluation.score_name == "masked MSE at 0.75"
+        scores.append(evaluation.scores)
+    np.testing.assert_allclose(scores[1:], [scores[0]] * 2, rtol=1e-4)
+
+
+def test_the_worst_images_are_named_by_their_row_in_the_split(sources, tmp_path, monkeypatch):
+    monkeypatch.setattr(reconstruction, "_MAX_IMAGES", 15)
+    run = make_checkpoint(tmp_path / "run", "pretraining")
+    evaluation = evaluate_checkpoint(run, sources["pretraining"])
+    worst = np.argsort(-evaluation.scores, kind="stable")[:10]
+    assert [row[0] for row in evaluation.tables[-1].rows] == draw_rows(36, 15, seed=0)[worst].tolist()
+
+
+def test_images_that_were_resized_keep_their_place_on_the_sky(sources, tmp_path):
+    finer = get_preset("lens_default").with_overrides({**TINY, "instrument.num_pixels": 30})
+    (tmp_path / "finer" / "data").mkdir(parents=True)
+    simulate_dataset(finer, 36).to_parquet(tmp_path / "finer" / "data" / "test-00000-of-00001.parquet")
+    record = {"preset": "lens_default", "seed": 0, "splits": {"test": {"first_sample": 0, "num_images": 36}}}
+    (tmp_path / "finer" / "simulation.yaml").write_text(yaml.safe_dump(record | {"config": finer.to_dict()}))
+    run = make_checkpoint(tmp_path / "run", "classification", sources["classification"])
+    results = json.loads((run / "results.json").read_text())
+    results["data"]["test_source"] = str(tmp_path / "finer")
+    (run / "results.json").write_text(json.dumps(results))
+    evaluation = evaluate_checkpoint(run)
+    assert evaluation.pixel_scale == pytest.approx(finer.instrument.pixel_scale_arcsec * 30 / 24)
+    planted = evaluation.figures["planted_subhalos"].axes[0].images[0]
+    assert planted.get_array().shape == (24, 24)
+    assert planted.get_extent()[1] == pytest.approx(finer.instrument.pixel_scale_arcsec * 30 / 2)
+
+
+def test_signal_to_noise_is_said_of_images_whose_own_peak_is_the_unit():
+    columns = {"peak_counts": [100.0, 400.0], "background_rms": [0.0, 0.0]}
+    np.testing.assert_allclose(parameters_of(Dataset.from_dict(columns))["peak_signal_to_noise"], [10, 20])
+    pairs = Dataset.from_dict(columns | {"target": [0, 0]})
+    assert "peak_signal_to_noise" not in parameters_of(pairs)
 
 
 def test_every_number_of_a_pretraining_checkpoint_has_an_interval(sources, tmp_path):
@@ -302,7 +355,8 @@ def test_a_table_is_of_checkpoints_on_the_same_images(sources, tmp_path, monkeyp
         group("drawn", max_test_samples=8, split_seed=0),
         group("filled", nan_fill=0.0),
     ]
-    assert len({plain, *others}) == 6
+    others.append(group("brighter", data_range=4.0))
+    assert len({plain, *others}) == 7
     assert group("seeded", split_seed=1) == plain
     assert group("only trained", split_fractions={"train": 0.9, "validation": 0.1}) == plain
     monkeypatch.chdir(Path(source).parent)
@@ -414,6 +468,22 @@ def test_a_table_of_predictions_is_evaluated_without_a_network(tmp_path):
     assert evaluation.tables[0].title == "The worst ten" and len(evaluation.tables[0].rows) == 10
 
 
+def test_calibrated_predictions_are_judged_as_the_network_said_them_and_as_they_are(tmp_path):
+    plain, labels = write_predictions(tmp_path / "plain.parquet"), np.arange(60) % 3
+    columns = Dataset.from_parquet(str(plain)).to_dict()
+    said = np.stack([columns[f"probability_{name}"] for name in LABEL_NAMES], axis=1)
+    calibrated = said ** (1 / 2.5) / (said ** (1 / 2.5)).sum(axis=1, keepdims=True)
+    columns |= {f"probability_{name}": calibrated[:, index] for index, name in enumerate(LABEL_NAMES)}
+    Dataset.from_dict(columns | {"temperature": [2.5] * 60}).to_parquet(tmp_path / "calibrated.parquet")
+    [own], [row] = (
+        evaluate_predictions(tmp_path / f"{name}.parquet").results["rows"] for name in ("plain", "calibrated")
+    )
+    assert {name: row[name] for name in ("ece", "brier", "auc_macro")} == pytest.approx(
+        {name: own[name] for name in ("ece", "brier", "auc_macro")}
+    )
+    assert row["ece_calibrated"] == pytest.approx(expected_calibration_error(calibrated, labels))
+
+
 def test_tables_of_predictions_stand_side_by_side(tmp_path):
     tables = [write_predictions(tmp_path / f"{name}.parquet") for name in ("first", "second")]
     page = write_report(tables, tmp_path / "report.html").read_text()
@@ -426,6 +496,11 @@ def test_tables_of_predictions_stand_side_by_side(tmp_path):
         ({"probability_cdm": None}, r"predictions\.parquet has no column probability_cdm; it has .*label"),
         ({"label": ["wdm"] * 60}, r"predictions\.parquet: label 'wdm' is none of no_sub, cdm, axion"),
         ({"probability_cdm": np.full(60, 2.0)}, "predictions must be probabilities that sum to one; 60 of 60"),
+        (
+            {"probability_cdm": np.full(60, 2.0), "temperature": np.full(60, 2.0)},
+            "predictions must be probabilities that sum to one; 60 of 60",
+        ),
+        ({"temperature": np.arange(60.0)}, r"predictions\.parquet: temperature must be one positive number"),
     ],
 )
 def test_what_is_no_table_of_predictions_is_refused(tmp_path, changes, message):

@@ -360,7 +360,7 @@ def test_predictions_have_probabilities_and_what_is_known_of_each_image(launch, 
     run = launch("--config_overrides", "num_hidden_layers=1")
     table = pq.read_table(run / "predictions.parquet").to_pydict()
     probabilities = [f"probability_{name}" for name in LABEL_NAMES]
-    assert list(table) == ["index", "label", *probabilities, "einstein_radius_arcsec"]
+    assert list(table) == ["index", "label", *probabilities, "temperature", "einstein_radius_arcsec"]
     assert table["index"] == list(range(9)) and table["label"] == [0, 1, 2] * 3
     np.testing.assert_allclose(sum(np.array(table[name]) for name in probabilities), 1, atol=1e-5)
     right = np.argmax([table[name] for name in probabilities], axis=0) == table["label"]

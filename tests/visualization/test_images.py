@@ -70,14 +70,15 @@ def test_tensors_of_any_kind_are_taken():
 
 
 def test_hidden_pixels_are_masked_and_residuals_are_reconstruction_minus_image():
-    images, reconstructions = lenses(2), lenses(2) + 0.1
     masks = np.zeros((2, 16, 16))
     masks[:, :8] = 1
+    # What was seen is right in a reconstruction, and is no merit of it.
+    images, reconstructions = lenses(2), lenses(2) + 0.1 * masks[:, None]
     figure = plot_reconstructions(images, masks, reconstructions)
     assert titles(figure) == ["image", "seen by the encoder", "reconstruction", "reconstruction − image"]
     _, seen, _, residual = panels(figure)[:4]
     np.testing.assert_array_equal(seen.images[0].get_array().mask, masks[0] == 1)
-    np.testing.assert_allclose(residual.images[0].get_array(), 0.1)
+    np.testing.assert_allclose(residual.images[0].get_array(), 0.1 * masks[0], atol=1e-12)
     assert residual.texts[0].get_text() == "rms 0.1"
     assert plot_reconstructions(images, masks[:, None], reconstructions)
 

@@ -11,7 +11,7 @@ MASS = np.geomspace(1e9, 1e11, 80)
 def test_accuracy_is_drawn_in_bins_with_intervals_beside_chance():
     figure = plot_score_against_parameter(MASS, MASS > 1e10, "subhalo_mass_msun", num_bins=4, chance=1 / 3)
     (ax,) = figure.axes
-    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_xscale()) == ("subhalo mass [M☉]", "accuracy", "log")
+    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_xscale()) == ("total mass of subhalos [M☉]", "accuracy", "log")
     points, _, bars = ax.containers[0].lines
     np.testing.assert_array_equal(points.get_ydata(), [0, 0, 1, 1])
     assert ax.get_ylim() == (-0.02, 1.02)
