@@ -17,10 +17,11 @@ import torch
 from datasets import Dataset, DatasetDict, IterableDatasetDict
 from tqdm.auto import tqdm
 from transformers import AutoImageProcessor, AutoModelForImageClassification, PreTrainedModel
+from transformers.image_utils import is_pil_image
 
 from .data import load_lensing_dataset
 from .data.fits import FITS_SUFFIXES, FitsLayout, FitsReader
-from .data.folders import files_in, files_like, is_pattern, suffix_of
+from .data.folders import files_in, files_like, folders_in, is_pattern, suffix_of
 from .data.npy import read_lens_npy
 from .data.pictures import PICTURE_SUFFIXES, read_picture
 from .data.reading import Item
@@ -38,6 +39,9 @@ from .models.lens_mae.modeling_lens_mae import LensMAEPreTrainedModel
 __all__ = ["Classification", "LensClassification", "LensEmbedding", "LensSuperResolution", "pipeline", "resize_images"]
 
 logger = logging.getLogger(__name__)
+
+# What says where files are, of the image processor as of the network.
+_LOCATION = ("revision", "subfolder", "token", "cache_dir", "local_files_only", "force_download", "proxies")
 
 
 def pipeline(
@@ -85,7 +89,7 @@ def pipeline(
         if kwargs:
             raise ValueError(f"{', '.join(kwargs)} say how to load a model, but this one is loaded already.")
     if processor is None or isinstance(processor, str | Path):
-        location = {name: kwargs[name] for name in ("revision", "subfolder", "token", "cache_dir") if name in kwargs}
+        location = {name: kwargs[name] for name in _LOCATION if name in kwargs}
         source, location = (model, location) if processor is None else (processor, {})
         processor = AutoImageProcessor.from_pretrained(source, **location)
         if not isinstance(processor, LensMAEImageProcessor):
@@ -163,10 +167,11 @@ class LensPipeline:
     """What all of them share: images in, batch by batch through the network.
 
     Images are arrays or tensors `(height, width)` or `(bands, height, width)`, a batch
-    `(images, bands, height, width)`, a `datasets.Dataset` with a column `image`, `.npy`, FITS or picture files,
-    patterns such as `"night/*.fits"`, anything else that `load_lensing_dataset` knows, all splits of it, or a list of
-    any of these. Files of a pattern and `.npy` files of a folder come in the order of their names, others in that of
-    `load_lensing_dataset`. Pixels are flux, as the checkpoint was trained on. All images must have one size.
+    `(images, bands, height, width)`, PIL images, a `datasets.Dataset` with a column `image`, `.npy`, FITS or picture
+    files, patterns such as `"night/*.fits"`, folders of these, anything else that `load_lensing_dataset` knows, all
+    splits of it, or a list of any of these. Files of a pattern and of a folder come in the order of their names, what
+    else there is in that of `load_lensing_dataset`. Pixels are flux, as the checkpoint was trained on; pictures of 8
+    bits go up to the image processor's `white_flux`. All images must have one size.
 
     Args:
         model: The network.
@@ -198,7 +203,7 @@ class LensPipeline:
     def _outputs(self, images: Any, progress: bool) -> Iterator[tuple[Any, Any]]:
         """Inputs and outputs of the network, a batch at a time."""
         bar = tqdm(disable=not progress, unit="image")
-        arrays: Iterator[Any] = _arrays(images, self.image_processor.nan_fill)
+        arrays = _arrays(images, self.image_processor)
         while batch := list(islice(arrays, self.batch_size)):
             inputs = self.image_processor(batch, return_tensors="pt")
             pixel_values = inputs.pixel_values.to(self.model.device)
@@ -298,7 +303,7 @@ _TASKS: dict[str, type[LensPipeline]] = {
 FILE_SUFFIXES = (".npy", *FITS_SUFFIXES, *PICTURE_SUFFIXES)
 
 
-def _arrays(images: Any, nan_fill: float | None) -> Iterator[np.ndarray | torch.Tensor]:
+def _arrays(images: Any, image_processor: LensMAEImageProcessor) -> Iterator[Any]:
     """Images one by one, whatever holds them.
 
     Raises:
@@ -307,16 +312,18 @@ def _arrays(images: Any, nan_fill: float | None) -> Iterator[np.ndarray | torch.
         ValueError: If there are none.
     """
     found = False
-    for image in _walk(images, nan_fill):
+    for image in _walk(images, image_processor):
         found = True
         yield image
     if not found:
         raise ValueError("There are no images: the list or data set is empty.")
 
 
-def _walk(images: Any, nan_fill: float | None) -> Iterator[np.ndarray | torch.Tensor]:
+def _walk(images: Any, image_processor: LensMAEImageProcessor) -> Iterator[Any]:
     if isinstance(images, str | Path):
-        yield from _read(images, nan_fill)
+        yield from _read(images, image_processor)
+    elif is_pil_image(images):
+        yield images
     elif isinstance(images, np.ndarray | torch.Tensor):
         if images.ndim == 4:
             yield from images
@@ -329,7 +336,7 @@ def _walk(images: Any, nan_fill: float | None) -> Iterator[np.ndarray | torch.Te
             )
     elif isinstance(images, DatasetDict | IterableDatasetDict):
         for split in images.values():
-            yield from _walk(split, nan_fill)
+            yield from _walk(split, image_processor)
     elif hasattr(images, "column_names") or hasattr(images, "with_format"):
         if "image" not in (images.column_names or ["image"]):
             raise ValueError(f"A data set needs a column 'image'; this has {', '.join(images.column_names)}.")
@@ -337,37 +344,40 @@ def _walk(images: Any, nan_fill: float | None) -> Iterator[np.ndarray | torch.Te
             yield row["image"]
     elif isinstance(images, Iterable) and not isinstance(images, dict):
         for image in images:
-            yield from _walk(image, nan_fill)
+            yield from _walk(image, image_processor)
     else:
         raise TypeError(
-            "Images are arrays, tensors, paths of files or folders, lists of these, or a data set; not "
+            "Images are arrays, tensors, PIL images, paths of files or folders, lists of these, or a data set; not "
             f"{type(images).__name__}."
         )
 
 
-def _read(source: str | Path, nan_fill: float | None) -> Iterator[np.ndarray]:
+def _read(source: str | Path, image_processor: LensMAEImageProcessor) -> Iterator[np.ndarray]:
     """Images of a file, a pattern of files, or whatever else the data room loads."""
     path = Path(source)
     files: list[Path] = []
     if path.is_dir():
-        files = [Path(file) for file in files_in(path, (".npy",))]
+        # Pictures beside folders, as of simulated data, are about what is in these.
+        suffixes = (".npy", *FITS_SUFFIXES) if folders_in(path) else FILE_SUFFIXES
+        files = [Path(file) for file in files_in(path, suffixes)]
     elif is_pattern(source):
         files = [Path(file) for file in files_like(source)]
     elif suffix_of(path.name) in FILE_SUFFIXES:
         files = [path]
     for file in files:
-        yield read_image_file(file)
+        yield read_image_file(file, white_flux=image_processor.white_flux)
     if not files:
-        for row in load_lensing_dataset(source, split="all", task="pretraining", nan_fill=nan_fill):
+        for row in load_lensing_dataset(source, split="all", task="pretraining", nan_fill=image_processor.nan_fill):
             yield row["image"]
 
 
-def read_image_file(path: Path, layout: FitsLayout | None = None) -> np.ndarray:
+def read_image_file(path: Path, layout: FitsLayout | None = None, white_flux: float | None = None) -> np.ndarray:
     """Reads the image `(height, width)` or `(bands, height, width)` of a `.npy`, FITS or picture file.
 
     Args:
         path: The file.
         layout: How a FITS file holds it.
+        white_flux: Flux that white stands for in a picture of 8 bits, as the checkpoint's image processor has it.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -382,7 +392,7 @@ def read_image_file(path: Path, layout: FitsLayout | None = None) -> np.ndarray:
         if suffix in FITS_SUFFIXES:
             return FitsReader(layout or FitsLayout())(Item((str(path),)))["image"]
         if suffix in PICTURE_SUFFIXES:
-            return read_picture(str(path))
+            return read_picture(str(path), white_flux)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     raise ValueError(f"{path}: one image is read from {', '.join(FILE_SUFFIXES)}.")

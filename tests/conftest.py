@@ -21,11 +21,15 @@ def own_caches(tmp_path_factory, monkeypatch):
         monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(home / "modules"))
 
 
-@pytest.fixture(autouse=True)
-def fixed_seed():
+def set_seeds():
     random.seed(0)
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed(0)
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(0)
         sys.modules["torch"].set_num_threads(1)
+
+
+# What a whole file shares is made before the first of its tests has its seed.
+seeded_file = pytest.fixture(autouse=True, scope="module")(set_seeds)
+fixed_seed = pytest.fixture(autouse=True)(set_seeds)

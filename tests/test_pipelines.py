@@ -5,7 +5,7 @@ import torch
 from astropy.io import fits
 from datasets import Dataset, DatasetDict
 from PIL import Image
-from transformers import ViTImageProcessorPil
+from transformers import AutoImageProcessor, ViTImageProcessorPil
 
 import lens_transformers
 from lens_transformers import (
@@ -38,7 +38,8 @@ def checkpoint(tmp_path_factory):
         label2id={name: index for index, name in NAMES.items()},
     )
     model = LensMAEForClassification(config)
-    torch.nn.init.normal_(model.classifier.weight)  # untrained, it would tell no image from another
+    # Untrained, it would tell no image from another; with larger weights all would be one class for certain.
+    torch.nn.init.normal_(model.classifier.weight, std=0.2)
     model.save_pretrained(folder)
     LensMAEImageProcessor().save_pretrained(folder)
     return folder
@@ -97,6 +98,38 @@ def test_whatever_the_data_room_reads_is_taken(classify, tmp_path, monkeypatch):
         np.testing.assert_array_equal(classify(tmp_path / source).probabilities, expected, err_msg=source)
     for file in ("fits/lens_3.fits", "lens_3.tif"):
         np.testing.assert_allclose(classify(str(tmp_path / file)).probabilities, expected[3:4], rtol=1e-5)
+
+
+def test_pictures_are_as_bright_as_the_checkpoint_says_white_is(classify, tmp_path):
+    levels = np.round(255 * IMAGES[:, 0] / IMAGES.max()).astype(np.uint8)
+    for index, picture in enumerate(levels):
+        Image.fromarray(picture).save(tmp_path / f"lens_{index}.png")
+    bright = pipeline("classification", classify.model, LensMAEImageProcessor(white_flux=0.7), device="cpu")
+    expected = classify((levels * np.float32(0.7 / 255))[:, None])
+    for pictures in (tmp_path, tmp_path / "lens_*.png", [Image.fromarray(picture) for picture in levels]):
+        np.testing.assert_allclose(bright(pictures).probabilities, expected.probabilities, rtol=1e-5)
+    # Without a word about white they are the numbers that they hold.
+    as_they_are = classify(levels[:, None].astype(np.float32)).probabilities
+    np.testing.assert_array_equal(classify(tmp_path).probabilities, as_they_are)
+    assert not np.allclose(as_they_are, expected.probabilities)
+
+
+def test_a_folder_of_several_kinds_is_taken_as_a_whole_but_for_pictures_beside_data(classify, tmp_path):
+    np.save(tmp_path / "a.npy", IMAGES[0, 0])
+    fits.writeto(tmp_path / "b.fits", IMAGES[1, 0])
+    Image.fromarray(IMAGES[2, 0]).save(tmp_path / "c.tif")
+    np.testing.assert_array_equal(classify(tmp_path).probabilities, classify(IMAGES[:3]).probabilities)
+    (tmp_path / "data").mkdir()
+    np.testing.assert_array_equal(classify(tmp_path).probabilities, classify(IMAGES[:2]).probabilities)
+
+
+def test_the_image_processor_is_looked_for_where_the_network_is(checkpoint, monkeypatch):
+    asked, load = [], AutoImageProcessor.from_pretrained
+    monkeypatch.setattr(
+        AutoImageProcessor, "from_pretrained", lambda source, **where: asked.append(where) or load(source, **where)
+    )
+    pipeline("classification", str(checkpoint), device="cpu", local_files_only=True, revision="main", dtype="float32")
+    assert asked == [{"local_files_only": True, "revision": "main"}]
 
 
 def test_bad_pixels_of_files_are_filled_as_the_checkpoint_does(checkpoint, classify, tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ import numpy as np
 from datasets import DatasetDict, Image, load_dataset
 from PIL import Image as PilImage
 from PIL import UnidentifiedImageError
+from transformers.utils import logging
 
 from .folders import NoSuchSplitError, count_classes
 from .images import as_image
@@ -17,6 +18,8 @@ from .report import named
 
 
 __all__ = ["PICTURE_SUFFIXES", "PictureReader", "pictures_source", "read_picture"]
+
+logger = logging.get_logger(__name__)
 
 PICTURE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
 
@@ -75,10 +78,15 @@ def pictures_source(folder: Path, split: str, *, need_labels: bool) -> RowSource
     )
 
 
-def read_picture(file: str | IO[bytes]) -> np.ndarray:
-    """Reads a picture as it is stored, without scaling: float32 `(bands, height, width)`.
+def read_picture(file: str | IO[bytes], white_flux: float | None = None) -> np.ndarray:
+    """Reads a picture as float32 `(bands, height, width)`.
 
     The frames of a TIFF file are its bands.
+
+    Args:
+        file: The picture.
+        white_flux: Flux that white, 255, stands for in a picture of 8 bits. By default such pictures, too, are the
+            numbers that they hold, as all others are.
 
     Raises:
         OSError: If the file cannot be opened.
@@ -91,6 +99,12 @@ def read_picture(file: str | IO[bytes]) -> np.ndarray:
             for frame in range(getattr(picture, "n_frames", 1)):
                 picture.seek(frame)
                 pixels = np.asarray(picture)
+                if pixels.dtype == np.uint8 and white_flux is not None:
+                    logger.warning_once(
+                        f"Pictures of 8 bits are taken as flux from 0 to {white_flux:g} in 255 steps, which hide "
+                        "faint substructure. For results to rely on give .npy or FITS files."
+                    )
+                    pixels = pixels * np.float32(white_flux / 255)
                 frames.append(np.moveaxis(pixels, -1, 0) if pixels.ndim == 3 else pixels[None])
     except UnidentifiedImageError as error:
         raise ValueError("named as a picture but no picture file that can be read, or damaged.") from error
