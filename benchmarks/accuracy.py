@@ -79,7 +79,7 @@ def claims_table(results: dict[str, dict]) -> str:
     Args:
         results: Of each benchmark that was run, by its name, what it measured.
     """
-    lines = list(header("test images", "measure", "LensMAE", "best baseline", "plain network, at equal cost"))
+    lines = list(header("test images", "measure", "LensMAE", "best baseline", "plain network of equal cost"))
     training = results.get("training", {})
     for name, (metrics, peer) in CLAIMS.items():
         if name not in training:

@@ -11,6 +11,7 @@ import argparse
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from transformers import AutoConfig, AutoImageProcessor
 
@@ -18,6 +19,9 @@ import lens_transformers
 from lens_transformers.hub import check, read_results, write_model_card
 from lens_transformers.hub.files import write_text_atomically
 from lens_transformers.hub.results import without_paths
+
+from .accuracy import CLAIMS
+from .results import known_results
 
 
 __all__ = ["CHECKPOINTS", "SHIPPED", "repository_name"]
@@ -31,6 +35,8 @@ SHIPPED = {
     "lens-sr-x2-sr-deeplense": "sr_deeplense",
     "lens-sr-x2-sr-physical": "sr_physical",
 }
+# Of a row of a network that is not the checkpoint's.
+PLAIN = "plain network"
 
 
 def main() -> None:
@@ -72,12 +78,45 @@ def take(run: Path, name: str) -> None:
 
 
 def renew(name: str) -> None:
-    """Saves a checkpoint again as this version does, and writes its card."""
+    """Saves a checkpoint again as this version does, and writes its card, with what else was measured of it."""
     folder = CHECKPOINTS / name
+    results = read_results(folder)
+    results["rows"] = [row for row in results["rows"] if row.get("kind") != PLAIN] + plain_rows(name, results["data"])
+    results["elsewhere"] = measured_elsewhere(name)
+    write_text_atomically(folder / "results.json", json.dumps(results, indent=2) + "\n")
     (architecture,) = AutoConfig.from_pretrained(folder).architectures
     getattr(lens_transformers, architecture).from_pretrained(folder).save_pretrained(folder)
     AutoImageProcessor.from_pretrained(folder).save_pretrained(folder)
     write_model_card(folder, repository_name(name))
+
+
+def plain_rows(name: str, data: dict[str, Any]) -> list[dict[str, Any]]:
+    """The row of the plain network of equal cost, where one was measured on the same images."""
+    runs = known_results("training")
+    _, peer = CLAIMS.get(SHIPPED[name], ((), None))
+    same = ("source", "num_test", "split")
+    return [
+        {**run["rows"][0], "name": f"{run['rows'][0]['name']} ({run['words']})", "kind": PLAIN}
+        for run in runs.get(peer, [])[:1]
+        if all(run["data"].get(key) == data.get(key) for key in same)
+    ]
+
+
+def measured_elsewhere(name: str) -> list[dict[str, Any]]:
+    """What the checkpoint makes of official samples, and the best baseline of each set."""
+    measured = []
+    for images, rows in known_results("official_samples").get("zero_shot", {}).items():
+        metric = next((metric for metric in ("accuracy", "psnr") if metric in rows[0]), None)
+        own = [row for row in rows if row["name"] == name]
+        if metric is not None and own:
+            rivals = [row for row in rows if row["name"] not in SHIPPED]
+            pair = own[0], max(rivals, key=lambda row: row[metric])
+            kept = [
+                {"name": row["name"], metric: row[metric], "intervals": {metric: row["intervals"][metric]}}
+                for row in pair
+            ]
+            measured.append({"images": images, "metric": metric, "rows": kept})
+    return measured
 
 
 def repository_name(name: str) -> str:

@@ -192,6 +192,7 @@ def _render(folder: Path, results: dict[str, Any], checkpoint: str, model_name: 
         upscale=config.get("upscale", 2),
         rows=results["rows"],
         table=_table(results["rows"]),
+        elsewhere=_elsewhere(results.get("elsewhere", [])),
         verdict=verdict(results),
         has_intervals=any(format_interval(metric, row) for row in results["rows"] for metric in row),
         ece=format_metric("ece", results["rows"][0].get("ece")),
@@ -240,6 +241,22 @@ def _table(rows: list[dict[str, Any]]) -> str:
             numbers.append((f"**{number}**" if is_best else number) + (f"<br>({interval})" if interval else ""))
         lines.append([metric_label(metric), *numbers])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _elsewhere(sets: list[dict[str, Any]]) -> str:
+    """What was measured on images of another kind than the checkpoint's own, a line each, beside the best baseline."""
+    lines = [["images", "", "this checkpoint", "best baseline"], [":--", ":--", "--:", "--:"]]
+    for measured in sets:
+        metric, (own, rival) = measured["metric"], measured["rows"]
+        numbers = [format_metric(metric, row[metric]) for row in (own, rival)]
+        for place, row in enumerate((own, rival)):
+            if row[metric] == best_value(metric, [own, rival]):
+                numbers[place] = f"**{numbers[place]}**"
+        interval = format_interval(metric, own)
+        numbers[0] += f" ({interval})" if interval else ""
+        numbers[1] += f", {cell(rival['name'])}"
+        lines.append([cell(measured["images"]), metric_label(metric), *numbers])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) if sets else ""
 
 
 def cell(text: Any) -> str:
