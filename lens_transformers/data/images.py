@@ -5,7 +5,16 @@ from collections.abc import Sequence
 import numpy as np
 
 
-__all__ = ["as_image", "check_pair", "check_real", "check_shape", "fill_missing", "median_peak", "pixel_problems"]
+__all__ = [
+    "as_image",
+    "check_pair",
+    "check_real",
+    "check_shape",
+    "fill_missing",
+    "flux_of_white",
+    "median_peak",
+    "pixel_problems",
+]
 
 
 def as_image(array: np.ndarray) -> np.ndarray:
@@ -83,6 +92,17 @@ def median_peak(images: np.ndarray) -> float | None:
     """The flux of the brightest pixel, the median of images `(batch, bands, height, width)`; `None` if not above 0."""
     peak = float(np.median(images.max(axis=(1, 2, 3))))
     return peak if peak > 0 else None
+
+
+def flux_of_white(images: np.ndarray) -> float | None:
+    """The flux that white stands for in pictures of such images `(batch, bands, height, width)`.
+
+    That of the median peak, for pictures usually go from black to white whatever the flux was; 255 of images that are
+    such pictures' grey levels themselves.
+    """
+    highest = images.max()
+    are_levels = 1 < highest <= 255 and images.min() >= 0 and bool((images == np.round(images)).all())
+    return 255.0 if are_levels else median_peak(images)
 
 
 def fill_missing(images: np.ndarray, flux: float) -> dict[int, int]:

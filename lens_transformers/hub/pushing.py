@@ -18,7 +18,7 @@ from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelet
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, RepositoryNotFoundError
 from huggingface_hub.utils import get_session, parse_ratelimit_headers, validate_repo_id
 
-from .card import merge_model_card
+from .card import FIGURE_CAPTIONS, merge_model_card
 from .checking import TOKEN, check, check_checkpoint
 from .dataset_card import SIMULATION, is_dataset_folder, merge_dataset_card
 from .files import write_text_atomically
@@ -102,20 +102,19 @@ def push_checkpoint(
     folder: str | Path,
     repo_id: str,
     *,
-    revision: str = "in-progress",
     private: bool | None = None,
     commit_message: str | None = None,
     token: str | None = None,
 ) -> CommitInfo:
-    """Pushes the network of a checkpoint while its run goes on, to a branch of its own.
+    """Pushes the network of a checkpoint while its run goes on, to the branch `in-progress`.
 
-    It takes the arguments of `push` and raises its errors. A checkpoint is not measured: `main` keeps what its card
-    describes until the run itself is pushed.
+    It takes arguments of `push` and raises its errors. A checkpoint is not measured: `main` keeps what its card
+    describes until the run itself is pushed, and the branch has no card.
     """
     found = check_checkpoint(folder)
     if found.problems:
         raise ValueError(f"{folder} cannot be pushed: {' '.join(found.problems)}")
-    target = _CheckpointTarget(Path(folder), repo_id, revision, private, False, commit_message, token)
+    target = _CheckpointTarget(Path(folder), repo_id, "in-progress", private, False, commit_message, token)
     return _deliver(target, found.files)[0]
 
 
@@ -182,7 +181,7 @@ class _Target(ABC):
         operations += [
             CommitOperationDelete(name)
             for name in sorted(present - set(files))
-            if any(fnmatch.fnmatch(name, pattern) for pattern in self.replaced)
+            if any(_matches(name, pattern) for pattern in self.replaced)
         ]
         commit = self.api.create_commit(
             self.repo_id,
@@ -242,19 +241,24 @@ class _Target(ABC):
 
 class _ModelTarget(_Target):
     kind = "model"
-    # An old model.safetensors beside new shards would win.
-    replaced = ("model*.safetensors", "model.safetensors.index.json", "pytorch_model*.bin", "figures/*.png")
+    replaced = (
+        # An old model.safetensors beside new shards would win.
+        *("model*.safetensors", "model.safetensors.index.json", "pytorch_model*.bin"),
+        # What else says something of the old weights. Figures by other names are a person's.
+        "all_results.json",
+        *(f"figures/{name}{epoch}.png" for name in FIGURE_CAPTIONS for epoch in ("", "_epoch_*")),
+    )
     what, with_what = "the run", "with its measured results"
 
     def contents(self, files: dict[str, Path], present: set[str]) -> tuple[dict[str, Path | bytes], str]:
-        own_type = json.loads(files["config.json"].read_text(encoding="utf-8"))["model_type"]
-        self._refuse_another_model(own_type, present)
+        self._refuse_another_model(files, present)
         card = merge_model_card(self.folder, self.repo_id, self.read("README.md", present))
         results = without_paths(json.loads(files["results.json"].read_text(encoding="utf-8")))
         results_text = json.dumps(results, indent=2) + "\n"
         return {**files, "README.md": card.encode(), "results.json": results_text.encode()}, card
 
-    def _refuse_another_model(self, own_type: str, present: set[str]) -> None:
+    def _refuse_another_model(self, files: dict[str, Path], present: set[str]) -> None:
+        own_type = json.loads(files["config.json"].read_text(encoding="utf-8"))["model_type"]
         try:
             config = json.loads(self.read("config.json", present) or "{}")
         except JSONDecodeError:  # of no model that anybody could load
@@ -267,12 +271,13 @@ class _ModelTarget(_Target):
             )
 
 
-class _CheckpointTarget(_Target):
-    kind = "model"
-    replaced = _ModelTarget.replaced
+class _CheckpointTarget(_ModelTarget):
+    # The branch starts as a copy of main, whose card and results are those of other weights.
+    replaced = (*_ModelTarget.replaced, "README.md", "results.json")
     what, with_what = "the checkpoint", "before it is measured"
 
     def contents(self, files: dict[str, Path], present: set[str]) -> tuple[dict[str, Path | bytes], str]:
+        self._refuse_another_model(files, present)
         return dict(files), ""
 
     def how_to_go_on(self, error: Exception) -> str:
@@ -296,6 +301,12 @@ class _DatasetTarget(_Target):
 
 # JSONDecodeError: the client reads a body as JSON before it looks at the status.
 _FAILURES = (HfHubHTTPError, httpx.HTTPError, JSONDecodeError, RuntimeError, OSError)
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """Whether a file's name is one of a pattern, no `*` of which reaches into another folder."""
+    parts, patterns = name.split("/"), pattern.split("/")
+    return len(parts) == len(patterns) and all(map(fnmatch.fnmatchcase, parts, patterns))
 
 
 @contextmanager

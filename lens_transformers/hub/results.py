@@ -9,6 +9,8 @@ from urllib.parse import parse_qsl
 
 import yaml
 
+# The network travels without this package, and strips what it takes along itself.
+from ..models.lens_mae.modeling_lens_mae import without_paths as without_paths
 from ..simulation import PRESETS, get_preset
 from .files import read_json
 
@@ -60,15 +62,6 @@ def read_results(folder: str | Path) -> dict[str, Any]:
             raise ValueError(f"{path}: {section} must be an object, got {results[section]!r}.")
     results["data"] = _simulation_of(results["data"].get("source")) | results["data"]
     return results
-
-
-def without_paths(value: Any) -> Any:
-    """The same values, but of every absolute path only the name: where somebody's files lie is nobody's business."""
-    if isinstance(value, dict):
-        return {without_paths(key): without_paths(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [without_paths(inner) for inner in value]
-    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def metric_columns(rows: Sequence[dict[str, Any]]) -> list[str]:

@@ -159,7 +159,8 @@ def _explain(evaluation: Evaluation, model: Any, image_processor: Any, test: Dat
     if planted.images.shape[2:] != size:  # as the images of the set were
         resize = LensMAEImageProcessor(normalization="none", do_resize=True, size=size)
         resized = resize(list(planted.images), return_tensors="np").pixel_values
-        planted = replace(planted, images=resized, pixel_scale_arcsec=evaluation.pixel_scale)
+        scale = planted.pixel_scale_arcsec * planted.images.shape[-1] / size[-1]
+        planted = replace(planted, images=resized, pixel_scale_arcsec=scale)
     maps, refused = explain_by_all(model, image_processor, planted.images, [ids["cdm"]] * _NUM_PLANTED)
     said = LensClassification(model, image_processor)(planted.images).labels
     evaluation.figures["planted_subhalos"] = plot_attention_maps(

@@ -4,6 +4,7 @@ import tifffile
 from PIL import Image
 
 from lens_transformers.data import LoadReport, load_lensing_dataset
+from lens_transformers.data.images import flux_of_white
 
 
 def _save_classes(folder, names=("no_sub", "cdm", "axion"), suffix=".png", first=0):
@@ -142,3 +143,11 @@ def test_a_picture_of_no_brightness_is_refused_by_name_or_skipped(kind, message,
     report = LoadReport()
     assert len(load_lensing_dataset(tmp_path, task="pretraining", on_error="skip", report=report)) == 1
     assert [finding.where for finding in report.dropped] == [str(tmp_path / "bad one.png")]
+
+
+def test_white_stands_for_the_peak_of_flux_and_for_itself_of_grey_levels():
+    flux = np.random.default_rng(0).random((5, 1, 8, 8), dtype=np.float32)
+    assert flux_of_white(flux) == pytest.approx(np.median(flux.max(axis=(1, 2, 3))))
+    assert flux_of_white(np.round(200 * flux)) == 255
+    assert flux_of_white(np.round(2000 * flux)) == np.median(np.round(2000 * flux).max(axis=(1, 2, 3)))
+    assert flux_of_white(-flux) is None

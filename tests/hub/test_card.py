@@ -227,11 +227,11 @@ def test_the_flux_that_a_network_knows_is_that_of_its_training_images(tmp_path):
 def test_the_range_of_brightness_is_that_of_the_numbers(tmp_path):
     data = {"source": "simulate:sr_deeplense", "data_range": 2.0}
     card = write_model_card(make_run(tmp_path / "two", "super_resolution", data=data)).read_text()
-    assert "with `data_range=2`," in card and "42.4 dB" not in card
+    assert "with `data_range=2`," in card and "PSNR has a ceiling" not in card
     card = write_model_card(
         make_run(tmp_path / "one", "super_resolution", data=data | {"data_range": 1.0})
     ).read_text()
-    assert "with `data_range=1`," in card and "42.4 dB" in card
+    assert "with `data_range=1`," in card and "PSNR has a ceiling" in card
 
 
 def test_the_same_network_over_the_symmetries_is_no_rival_of_itself(tmp_path):
@@ -239,6 +239,20 @@ def test_the_same_network_over_the_symmetries_is_no_rival_of_itself(tmp_path):
     own, bicubic = ROWS["super_resolution"]
     card = write_model_card(make_run(tmp_path / "lens", "super_resolution", rows=[own, ensemble, bicubic])).read_text()
     assert "PSNR: 42.27 dB, better than the best baseline: bicubic, 41.55 dB." in card
+
+
+def test_further_baselines_stand_in_the_card_and_the_best_of_all_is_the_rival(tmp_path):
+    own, pca = (
+        row | {"num_train": 12000, "intervals": {"accuracy": [row["accuracy"] - 0.01, row["accuracy"] + 0.01]}}
+        for row in ROWS["classification"]
+    )
+    rows = [own, pca, {"name": "ResNet", "split": "test", "accuracy": 0.9783}, {"name": "EDSR", "split": "test"}]
+    card = write_model_card(make_run(tmp_path / "lens", rows=rows)).read_text()
+    assert "worse than the best baseline: ResNet, 0.9783." in card
+    [line] = [line for line in card.splitlines() if line.startswith("| accuracy |")]
+    assert line.endswith("| 0.9600<br>(0.9500 to 0.9700) | **0.9783** | not measured |")
+    assert "| training images | 12,000 | 12,000 | not measured | not measured |" in card
+    assert "PCA \\| arcsinh pixels | ResNet | EDSR |" in card
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -394,3 +408,14 @@ def test_the_front_matter_is_plain_yaml(tmp_path):
     text = write_model_card(make_run(tmp_path / "lens")).read_text()
     front = yaml.safe_load(text.split("---\n")[1])
     assert front["model-index"][0]["results"][0]["dataset"]["name"] == "deeplense_model_2 (simulated)"
+
+
+def test_what_was_measured_on_other_images_stands_in_the_limits_beside_the_best_baseline(tmp_path):
+    own = {"name": "lens", "psnr": 34.1, "intervals": {"psnr": [33.3, 34.9]}}
+    pairs = {"images": "10 pairs", "metric": "psnr", "rows": [own, {"name": "Bilinear", "psnr": 41.85}]}
+    card = write_model_card(make_run(tmp_path / "lens", "super_resolution", elsewhere=[pairs])).read_text()
+    limits = card[card.index("## Limits") : card.index("## Compute")]
+    assert "| 10 pairs | PSNR [dB] | 34.10 (33.30 to 34.90) | **41.85**, Bilinear |" in limits
+    assert "real telescopes" not in card
+    card = write_model_card(make_run(tmp_path / "other", "super_resolution")).read_text()
+    assert "Performance on images of real telescopes is not measured" in card

@@ -358,7 +358,7 @@ def test_no_client_ever_said_its_token(clients, published):
         assert hub.token not in process.output
 
 
-def test_transformers_own_push_of_an_unchanged_run_brings_processor_figures_and_card(
+def test_transformers_own_push_of_an_unchanged_run_brings_processor_figures_results_and_card(
     finished_run, published, tmp_path
 ):
     hub, _ = published
@@ -373,6 +373,13 @@ def test_transformers_own_push_of_an_unchanged_run_brings_processor_figures_and_
             assert files[name] == (run / name).read_bytes(), name
         assert not [name for name in files if name.endswith(".bin")]
 
+        assert json.loads(files["results.json"])["data"]["source"] == "data"  # of a path only the name
+
+        model.push_to_hub("org/fork")
+        card = hub.files("org/fork")["README.md"].decode()
+        assert 'checkpoint = "org/fork"' in card and 'model="org/fork"' in card and "org/whole" not in card
+        assert card.count("org/fork") == (run / "README.md").read_text().count("org/whole")
+
         hub.edit("org/whole", "README.md", b"---\nlicense: mit\n---\n# By hand\n")
         model.push_to_hub("org/whole")
         assert b"# By hand" in hub.files("org/whole")["README.md"]
@@ -385,4 +392,5 @@ def test_a_model_that_was_trained_on_does_not_take_the_old_results_along(finishe
         with torch.no_grad():
             model.classifier.bias += 1.0
         model.push_to_hub("org/trained-on")
-    assert not {"figures/roc.png", "preprocessor_config.json"} & set(hub.files("org/trained-on"))
+    old = {"figures/roc.png", "preprocessor_config.json", "results.json"}
+    assert not old & set(hub.files("org/trained-on"))

@@ -14,6 +14,7 @@ from huggingface_hub import HfApi, ModelCard
 from safetensors.numpy import load_file
 
 from lens_transformers.hub import PushError, push, write_model_card
+from lens_transformers.hub.pushing import push_checkpoint
 
 
 REPO = "org/lens-mae"
@@ -120,6 +121,47 @@ def test_weights_of_an_earlier_push_do_not_stay_beside_new_shards(hub, run):
         "model-00001-of-00001.safetensors",
         "model.safetensors.index.json",
     }
+
+
+def test_what_lies_in_other_folders_on_the_hub_stays(hub, run):
+    push(run, REPO)
+    for name in ("model_v1/model.safetensors", "models/small/a.safetensors", "figures/of/roc.png"):
+        hub.edit(REPO, name, b"somebody's")
+    (run / "figures/roc.png").write_bytes(b"\x89PNG another")
+    push(run, REPO)
+    assert set(hub.files(REPO)) - PUSHED == {
+        "figures/of/roc.png",
+        "model_v1/model.safetensors",
+        "models/small/a.safetensors",
+    }
+
+
+def test_figures_and_metrics_of_an_earlier_run_make_way_and_a_persons_figures_stay(hub, run):
+    for name in ("figures/confusion.png", "figures/reconstructions_epoch_0010.png", "all_results.json"):
+        (run / name).write_text("{}")
+    push(run, REPO)
+    hub.edit(REPO, "figures/scheme.png", b"\x89PNG by hand")
+    for name in ("figures/confusion.png", "figures/reconstructions_epoch_0010.png", "all_results.json"):
+        (run / name).unlink()
+    push(run, REPO)
+    assert set(hub.files(REPO)) == PUSHED | {"figures/scheme.png"}
+
+
+def test_a_checkpoint_does_not_stand_beside_the_results_of_other_weights(hub, run):
+    (run / "all_results.json").write_text("{}")
+    push(run, REPO)
+    push_checkpoint(run, REPO)
+    assert PUSHED - set(hub.files(REPO, "in-progress")) == {"README.md", "figures/roc.png", "results.json"}
+    assert "all_results.json" not in hub.files(REPO, "in-progress")
+    assert set(hub.files(REPO)) == PUSHED | {"all_results.json"}
+
+
+def test_a_checkpoint_does_not_replace_another_model(hub, run):
+    HfApi().create_repo(REPO)
+    hub.edit(REPO, "config.json", b'{"model_type": "bert"}')
+    with pytest.raises(ValueError, match="holds a 'bert' model already"):
+        push_checkpoint(run, REPO)
+    assert set(hub.files(REPO, "in-progress")) == {".gitattributes", "config.json"}
 
 
 def test_a_branch_a_pull_request_a_private_repository(hub, run):

@@ -1,10 +1,13 @@
 """ViT-MAE weights compute in LensMAE what they compute in transformers."""
 
 import copy
+import json
 import sys
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from transformers import AutoImageProcessor, ViTMAEConfig, ViTMAEForPreTraining
 
 from lens_transformers import LensMAE
@@ -85,3 +88,30 @@ def test_the_command_writes_a_folder_that_loads(vit_mae, tmp_path, monkeypatch):
     pixel_values = processor([torch.rand(20, 24).numpy()], return_tensors="pt").pixel_values
     assert pixel_values.shape == (1, 1, 32, 32)
     assert torch.isfinite(model(pixel_values).loss)
+
+
+@pytest.mark.parametrize(
+    ("constants", "mean", "std"),
+    [({"image_mean": [0.1, 0.2, 0.6], "image_std": [0.5, 0.3, 0.1]}, 0.3, 0.3), (None, 0.449, 0.226)],
+    ids=["its own constants", "those of published checkpoints"],
+)
+def test_one_band_is_standardized_by_the_means_of_the_checkpoints_constants(vit_mae, tmp_path, constants, mean, std):
+    if constants is not None:
+        (tmp_path / "preprocessor_config.json").write_text(json.dumps(constants))
+    config = convert_vit_mae(vit_mae, num_channels=1).config
+    processor = conversion.convert_image_processor(str(tmp_path), config)
+    flux = torch.rand(1, 32, 32)
+    pixel_values = processor(flux, return_tensors="pt").pixel_values[0]
+    torch.testing.assert_close(pixel_values, (flux - mean) / std)
+
+
+def test_pictures_and_floats_become_what_the_checkpoints_own_processor_makes_of_pictures(vit_mae, tmp_path):
+    settings = {"image_processor_type": "ViTImageProcessor", "size": {"height": 32, "width": 32}}
+    settings |= {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings))
+    processor = conversion.convert_image_processor(str(tmp_path), convert_vit_mae(vit_mae).config)
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    picture = Image.fromarray(pixels)
+    expected = AutoImageProcessor.from_pretrained(tmp_path)(picture, return_tensors="pt").pixel_values
+    for image in (picture, pixels / 255):
+        torch.testing.assert_close(processor(image, return_tensors="pt").pixel_values, expected)

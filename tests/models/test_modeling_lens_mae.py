@@ -759,6 +759,19 @@ def test_a_tensor_of_three_axes_is_refused_though_a_band_of_constants_would_give
         LensMAEForSuperResolution(config)(torch.rand(1, 32, 32))
 
 
+@pytest.mark.parametrize("head", HEADS)
+def test_pixels_that_are_whole_numbers_are_taken_as_the_floats_they_stand_for(head, config):
+    config.sr_pixel_mean, config.sr_pixel_std, config.norm_pix_loss = [0.4], [0.6], True
+    model, images = head(config).eval(), torch.randint(0, 9, (2, 1, 32, 32))
+    noise = {"noise": torch.rand(2, 16 // config.mask_unit_size**2)} if head is LensMAEForPreTraining else {}
+    with torch.no_grad():
+        outputs, expected = model(images, **noise), model(images.float(), **noise)
+    torch.testing.assert_close(outputs.to_tuple(), expected.to_tuple())
+    if head is LensMAEForPreTraining:
+        pasted = model.reconstruct(images, outputs)
+        torch.testing.assert_close(pasted, model.reconstruct(images.float(), outputs))
+
+
 def test_a_single_output_takes_any_number_for_a_label(config):
     config.num_labels = 1
     model, images = LensMAEForClassification(config).eval(), torch.rand(2, 1, 32, 32)

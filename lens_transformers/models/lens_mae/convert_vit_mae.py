@@ -13,15 +13,18 @@
 # limitations under the License.
 """Convert ViT-MAE checkpoints, such as `facebook/vit-mae-base`, into LensMAE.
 
-Run it as `python -m lens_transformers.models.lens_mae.convert_vit_mae facebook/vit-mae-base OUTPUT`.
+Run it as `python -m lens_transformers.models.lens_mae.convert_vit_mae facebook/vit-mae-base OUTPUT`. ViT-MAE knows
+pictures from black, 0, to white, 1: the image processor makes that of 8-bit pictures, and arrays must lie in [0, 1].
 """
 
 import argparse
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
-from transformers.image_utils import IMAGENET_STANDARD_MEAN, IMAGENET_STANDARD_STD
+from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from transformers.utils import IMAGE_PROCESSOR_NAME, has_file
 
 from .configuration_lens_mae import LensMAEConfig
 from .image_processing_lens_mae import LensMAEImageProcessor
@@ -81,6 +84,34 @@ def _check_positions(table: torch.Tensor, own: torch.Tensor) -> None:
         )
 
 
+def convert_image_processor(checkpoint: str, config: LensMAEConfig) -> LensMAEImageProcessor:
+    """Make the image processor that gives what the one of a ViT-MAE checkpoint gives, but for how it resizes.
+
+    Args:
+        checkpoint: Hub name or folder of the checkpoint; where it has no processor, it is taken to be trained as
+            published ones are.
+        config: Configuration of the converted model. Its only band, if it has one, takes the means of the constants.
+
+    Returns:
+        The processor, for pictures of 8 bits and for arrays in [0, 1].
+    """
+    saved: dict[str, Any] = {}
+    if has_file(checkpoint, IMAGE_PROCESSOR_NAME):
+        saved, _ = LensMAEImageProcessor.get_image_processor_dict(checkpoint)
+    mean, std = saved.get("image_mean", IMAGENET_DEFAULT_MEAN), saved.get("image_std", IMAGENET_DEFAULT_STD)
+    one_band = config.num_channels == 1
+    height, width = config.image_height_width
+    return LensMAEImageProcessor(
+        normalization="standardize",
+        num_bands=config.num_channels,
+        image_mean=np.mean(mean).item() if one_band else mean,
+        image_std=np.mean(std).item() if one_band else std,
+        white_flux=1.0,
+        do_resize=True,
+        size={"height": height, "width": width},
+    )
+
+
 def main() -> None:
     """Convert a checkpoint from the Hub or a folder and save it with its image processor."""
     parser = argparse.ArgumentParser(description=main.__doc__)
@@ -89,17 +120,8 @@ def main() -> None:
     parser.add_argument("--num_channels", type=int, default=1, help="bands of the converted model (default: 1)")
     arguments = parser.parse_args()
     model = convert_vit_mae(ViTMAEForPreTraining.from_pretrained(arguments.checkpoint), arguments.num_channels)
-    one_band = arguments.num_channels == 1
-    processor = LensMAEImageProcessor(
-        normalization="standardize",
-        num_bands=arguments.num_channels,
-        image_mean=sum(IMAGENET_STANDARD_MEAN) / 3 if one_band else IMAGENET_STANDARD_MEAN,
-        image_std=sum(IMAGENET_STANDARD_STD) / 3 if one_band else IMAGENET_STANDARD_STD,
-        do_resize=True,
-        size={"height": model.config.image_height_width[0], "width": model.config.image_height_width[1]},
-    )
     model.save_pretrained(arguments.output_dir)
-    processor.save_pretrained(arguments.output_dir)
+    convert_image_processor(arguments.checkpoint, model.config).save_pretrained(arguments.output_dir)
 
 
 if __name__ == "__main__":
