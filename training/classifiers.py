@@ -103,6 +103,8 @@ def _make_stock_config(arguments: ClassifierArguments, train: Dataset) -> PreTra
 
 def _make_stock_model(arguments: ClassifierArguments, config: PreTrainedConfig) -> PreTrainedModel:
     if arguments.model_name_or_path is None:
+        # Of several classes transformers takes the first where the configuration names none; not where it is `None`.
+        config.architectures = config.architectures or []
         return AutoModelForImageClassification.from_config(config)
     model, loading = AutoModelForImageClassification.from_pretrained(
         arguments.model_name_or_path, config=config, ignore_mismatched_sizes=True, output_loading_info=True
@@ -178,18 +180,20 @@ def _set_to_evaluation(module: nn.Module, arguments: tuple) -> None:
 
 
 def _frozen_modules(model: PreTrainedModel, policy: str) -> list[nn.Module]:
-    embeddings, layers = encoder_parts(model)
     name, _, count = policy.partition(":")
     if policy == "none":
         return []
-    if policy == "patch_embeddings":
-        return [getattr(embeddings, "patch_embeddings", embeddings)]
     if policy == "encoder":
+        if model.base_model is model:
+            raise ValueError(f"--freeze encoder: {type(model).__name__} has no encoder apart from its head.")
         return [model.base_model]
-    if name != "first_n" or not count.isdecimal():
+    if policy != "patch_embeddings" and (name != "first_n" or not count.isdecimal()):
         raise ValueError(
             f"--freeze must be none, patch_embeddings, encoder or, for instance, first_n:4, not {policy}."
         )
+    embeddings, layers = encoder_parts(model)
+    if policy == "patch_embeddings":
+        return [getattr(embeddings, "patch_embeddings", embeddings)]
     if not 1 <= int(count) <= len(layers):
         raise ValueError(f"--freeze {policy}: this network has {len(layers)} layers or stages.")
     return [embeddings, *layers[: int(count)]]

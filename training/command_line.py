@@ -3,20 +3,44 @@
 import difflib
 import json
 import sys
+import traceback
+from collections.abc import Callable
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import torch
+import transformers
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
 from transformers.integrations import is_tensorboard_available
+from transformers.trainer_utils import SaveStrategy, SchedulerType
 
+import lens_transformers
 from lens_transformers import LensMAEConfig, LensMAEImageProcessor
 from lens_transformers._hardware import has_fast_bfloat16
 from lens_transformers.data.augmentation import AUGMENTATIONS
 from lens_transformers.data.report import OnError
 from lens_transformers.hub.files import from_json
+
+
+# Where errors are raised in words that are meant for whoever launched a script.
+WORDED = (*lens_transformers.__path__, *transformers.__path__, str(Path(__file__).parent))
+
+
+def launch(main: Callable[[], None]) -> None:
+    """Run a script: what whoever launched it can put right ends it with one sentence and the status 1.
+
+    Anything else, such as a `ValueError` of numpy's, keeps its traceback.
+    """
+    try:
+        main()
+    except (FloatingPointError, OSError, ValueError) as error:
+        *_, raised = traceback.extract_tb(error.__traceback__)
+        worded = (raised.line or "").startswith("raise ") and any(map(Path(raised.filename).is_relative_to, WORDED))
+        if not worded and not isinstance(error, OSError):
+            raise
+        sys.exit(f"{Path(sys.argv[0]).name}: {error}")
 
 
 @dataclass
@@ -71,7 +95,7 @@ class DataArguments:
         default=0.0,
         metadata={
             "help": "Hold out this share of the training images as validation images. By default those are the "
-            "dataset's own, or 0.1 where it has none and --load_best_model_at_end chooses by them."
+            "dataset's own, or 0.1 where it has none and training chooses by them, as with --load_best_model_at_end."
         },
     )
     num_workers: int | None = field(
@@ -129,6 +153,9 @@ class EncoderArguments(ModelArguments):
 @dataclass
 class LensTrainingArguments(TrainingArguments):
     """transformers' arguments, with defaults that suit lens images, and what the scripts add to them."""
+
+    # Whether the loss of the script takes labels of classes, which can be smoothed.
+    smooths_labels: ClassVar[bool] = False
 
     output_dir: str | None = field(
         default=None, metadata={"help": "Folder for the checkpoint, results and figures. Required."}
@@ -209,11 +236,19 @@ class LensTrainingArguments(TrainingArguments):
                 "--load_best_model_at_end True chooses among checkpoints, of which there are none: give "
                 "--eval_strategy and --save_strategy too, epoch or steps."
             )
+        if self.label_smoothing_factor and not self.smooths_labels:
+            raise ValueError("--label_smoothing_factor: only run_classification.py has labels of classes to smooth.")
         if self.max_train_seconds is not None and self.max_steps <= 0:
             self.max_steps = 1  # until a trial decides; to train on a stream Trainer needs one from the start
         super().__post_init__()
         if self.base_learning_rate is not None:
             self.learning_rate = self.base_learning_rate * self.images_per_step / 256
+
+    @property
+    def chooses(self) -> bool:
+        """Whether what is evaluated while training decides on a checkpoint or the learning rate."""
+        by_plateau = self.lr_scheduler_type == SchedulerType.REDUCE_ON_PLATEAU
+        return self.load_best_model_at_end or self.save_strategy == SaveStrategy.BEST or by_plateau
 
     @property
     def images_per_step(self) -> int:

@@ -36,7 +36,7 @@ from lens_transformers.data import (
     load_lensing_dataset,
     split_by_content,
 )
-from lens_transformers.data.images import median_peak
+from lens_transformers.data.images import flux_of_white
 from lens_transformers.data.splits import content_hashes, count_duplicates
 from lens_transformers.data.tasks import Task
 from lens_transformers.hub import write_model_card
@@ -103,7 +103,7 @@ def load_splits(arguments: DataArguments, task: Task, streaming: bool = False, c
         arguments: Which they are.
         task: What for.
         streaming: Whether to train on a stream.
-        choosing: Whether a checkpoint is chosen while training: never by the images that are tested on.
+        choosing: Whether anything is chosen while training: never by the images that are tested on.
 
     Raises:
         ValueError: If images to choose by are needed, and a stream has none; or those to test on have other bands
@@ -129,7 +129,8 @@ def load_splits(arguments: DataArguments, task: Task, streaming: bool = False, c
         if validation is None and (choosing or arguments.validation_fraction):
             raise ValueError(
                 f"{arguments.dataset} has no validation images, and of a stream none are held out: leave out "
-                "--load_best_model_at_end and --validation_fraction."
+                "--validation_fraction and what chooses by them, which are --load_best_model_at_end, --save_strategy "
+                "best and --lr_scheduler_type reduce_lr_on_plateau."
             )
         return Splits(train, validation, test, None, drawn)
     drawn_train = _draw(arguments.max_train_samples, train, arguments.split_seed)
@@ -309,8 +310,7 @@ def make_image_processor(
         "normalization": "arcsinh",
         "stretch": arguments.stretch,
         "num_bands": train.features["image"].shape[0],
-        # Pictures usually go from black to white whatever the flux was.
-        "white_flux": median_peak(images),
+        "white_flux": flux_of_white(images),
         **settings,
         **overrides,
     }
@@ -353,15 +353,23 @@ def _steps_per_second(trainer: Any, trial_seconds: float) -> float:
     arguments = trainer.args
     model = copy.deepcopy(trainer.model).to(arguments.device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0)
+    # Not the trainer's own, at which all processes would have to take as many batches.
     loader = DataLoader(
         trainer.train_dataset,
         arguments.train_batch_size,
         shuffle=hasattr(trainer.train_dataset, "__len__"),
         collate_fn=trainer.data_collator,
+        num_workers=arguments.dataloader_num_workers,
+        prefetch_factor=arguments.dataloader_prefetch_factor,
+        persistent_workers=arguments.dataloader_persistent_workers,
+        pin_memory=arguments.dataloader_pin_memory,
+        multiprocessing_context=arguments.dataloader_multiprocessing_context,
     )
+    batches = _endless(loader)
 
-    def step(batch: dict[str, torch.Tensor]) -> None:
+    def step() -> None:
         for _ in range(arguments.gradient_accumulation_steps):
+            batch = next(batches)
             with torch.autocast(arguments.device.type, torch.bfloat16, enabled=arguments.bf16):
                 loss = model(**{name: value.to(arguments.device) for name, value in batch.items()}).loss
             loss.backward()
@@ -369,13 +377,10 @@ def _steps_per_second(trainer: Any, trial_seconds: float) -> float:
         optimizer.zero_grad()
 
     durations: list[float] = []
-    start = time.perf_counter()
-    for batch in _endless(loader):
-        step(batch)
-        durations.append(time.perf_counter() - start)
-        if len(durations) >= WARM_UP_STEPS + FEWEST_TIMED_STEPS and sum(durations[WARM_UP_STEPS:]) > trial_seconds:
-            break
+    while len(durations) < WARM_UP_STEPS + FEWEST_TIMED_STEPS or sum(durations[WARM_UP_STEPS:]) <= trial_seconds:
         start = time.perf_counter()
+        step()
+        durations.append(time.perf_counter() - start)
     # The lower quartile: on a shared machine some steps take many times as long, for seconds on end.
     return 1 / statistics.quantiles(durations[WARM_UP_STEPS:], n=4)[0]
 
@@ -436,7 +441,6 @@ def save_run(
     collator: LensDataCollator = trainer.data_collator  # type: ignore[assignment]
     folder = Path(str(arguments.output_dir))
     image_processor.save_pretrained(folder)
-    trainer.save_state()
     trainer.save_metrics("all", train_metrics, combined=False)
     for name, figure in figures.items():
         save_figure(figure, folder, name)

@@ -17,6 +17,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from command_line import launch
+
 from lens_transformers.data import load_lensing_dataset
 from lens_transformers.data.tasks import Task
 from lens_transformers.hub.files import write_text_atomically
@@ -312,4 +314,4 @@ def print_summary(summary: dict, page: Path, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    launch(main)

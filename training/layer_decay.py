@@ -41,6 +41,17 @@ def learning_rate_scales(model: PreTrainedModel, layer_decay: float) -> dict[str
 
 
 def encoder_parts(model: PreTrainedModel) -> tuple[nn.Module, nn.ModuleList]:
-    """The embeddings of an encoder, which make tokens or feature maps of pixels, and its layers or stages."""
+    """The embeddings of an encoder, which make tokens or feature maps of pixels, and its layers or stages.
+
+    Raises:
+        ValueError: If it is made of other parts.
+    """
     embeddings, *others = model.base_model.children()
-    return embeddings, next(part for child in others for part in child.modules() if isinstance(part, nn.ModuleList))
+    lists = (part for child in others for part in child.modules() if isinstance(part, nn.ModuleList))
+    layers = next(lists, None)
+    if layers is None:
+        raise ValueError(
+            f"{type(model).__name__} does not have embeddings and then a list of layers, which --layer_decay and "
+            "--freeze patch_embeddings or first_n need: leave them out."
+        )
+    return embeddings, layers

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import set_seed
 from command_line import LensTrainingArguments
 from layer_decay import group_by_rate, learning_rate_scales
 from torch.optim.swa_utils import AveragedModel
@@ -34,6 +35,8 @@ logger = logging.getLogger(__name__)
 # With an average of the weights, a checkpoint's model is the average, and this file what training goes on from.
 TRAINED_WEIGHTS = "trained_weights.pt"
 STATE = "trainer_state.json"
+# What a run leaves when its training has ended, whether or not it was measured.
+ENDED = ("results.json", STATE, "model*.safetensors*")
 NUM_NAMED = 5
 
 
@@ -82,6 +85,7 @@ class RunTrainer(LensTrainer):
         self._micro_step = 0
         self._duration = Duration()
         self.add_callback(self._duration)
+        self.add_callback(SeedOfProcess())
         self.add_callback(MetricsFile())
         self.add_callback(self._stop)
         if self.args.early_stopping_patience is not None:
@@ -122,6 +126,7 @@ class RunTrainer(LensTrainer):
             self.model.load_state_dict(self.averaged.module.state_dict())
         self.averaged = None
         self.save_model()  # by all processes, each of which may hold but a shard
+        self.save_state()
         if (self.is_fsdp_enabled or self.is_deepspeed_enabled) and self.is_world_process_zero():
             self.model = self._network.from_pretrained(str(self.args.output_dir)).to(self.args.device)
         return output
@@ -297,7 +302,7 @@ class RunTrainer(LensTrainer):
         checkpoint = last_checkpoint(Path(str(self.args.output_dir)), self.args.world_size)
         if checkpoint is None:
             return "There is no checkpoint: --save_strategy steps keeps some."
-        return _how_to_resume(checkpoint)
+        return _how_to_resume(checkpoint, self.args.world_size)
 
 
 class MeanOfScores:
@@ -331,6 +336,16 @@ class Averaging(TrainerCallback):
     def on_step_end(self, args, state, control, model, **kwargs):
         """Adds the weights of this step."""
         self.averaged.update_parameters(model)
+
+
+class SeedOfProcess(TrainerCallback):
+    """Lets each of several processes draw numbers of its own: blocks to hide, shares of mixup, dropout."""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        """Seeds this process, once the order of the images, which all share, has its seed."""
+        # The random state of a checkpoint is loaded later.
+        if args.world_size > 1:
+            set_seed(args.seed, device_specific=True)
 
 
 class Duration(TrainerCallback, ExportableState):
@@ -459,13 +474,16 @@ def prepare_output_folder(arguments: LensTrainingArguments) -> None:
     """Find the checkpoint to resume from, or see to it that the folder holds no other run.
 
     Raises:
-        ValueError: If it does, or there is no such checkpoint.
+        ValueError: If it does, or there is no such checkpoint, or it is of another number of processes.
     """
     folder = Path(str(arguments.output_dir))
     resume = arguments.resume_from_checkpoint
     if resume is not None and resume.lower() == "true":
         checkpoint = last_checkpoint(folder, arguments.world_size)
-        if checkpoint is None and (folder / "results.json").is_file():
+        if checkpoint is None:
+            for state in folder.glob(f"checkpoint-*/{STATE}"):
+                _check_number_of_processes(state.parent, arguments.world_size)
+        if checkpoint is None and _existing(folder, *ENDED):
             raise ValueError(
                 f"--output_dir {folder} holds a run that has ended and left no checkpoint to go on from. Give "
                 "another folder, or train it anew by --overwrite_output_dir True in place of "
@@ -475,9 +493,11 @@ def prepare_output_folder(arguments: LensTrainingArguments) -> None:
         arguments.resume_from_checkpoint = None if checkpoint is None else str(checkpoint)
     elif resume is not None and not (Path(resume) / STATE).is_file():
         raise ValueError(f"--resume_from_checkpoint {resume}: no checkpoint of a run, which has a {STATE}.")
+    elif resume is not None:
+        _check_number_of_processes(Path(resume), arguments.world_size)
     if resume is not None:
         return
-    others = _existing(folder, "checkpoint-*", "results.json", STATE)
+    others = _existing(folder, "checkpoint-*", *ENDED)
     if others and not arguments.overwrite_output_dir:
         raise ValueError(
             f"--output_dir {folder} holds another run ({others[0].name}). Give another folder, or go on with that run "
@@ -485,10 +505,25 @@ def prepare_output_folder(arguments: LensTrainingArguments) -> None:
         )
 
 
+def _check_number_of_processes(checkpoint: Path, world_size: int) -> None:
+    """Refuse a checkpoint of another number of processes, each of which kept its random state.
+
+    Raises:
+        ValueError: If it is one.
+    """
+    found = len(list(checkpoint.glob("rng_state*.pth")))
+    if found not in (0, world_size):
+        raise ValueError(
+            f"--resume_from_checkpoint {checkpoint}: the number of processes was {found}, as its random states say, "
+            f"and is {world_size} now, with which steps would see other images. Go on with accelerate launch "
+            f"--num_processes {found}."
+        )
+
+
 def _remove_run(folder: Path) -> None:
     """Remove of a run what another one would not write over."""
     outputs = ("figures", "super_resolved", "predictions.parquet")
-    for path in _existing(folder, "checkpoint-*", "results.json", STATE, *outputs):
+    for path in _existing(folder, "checkpoint-*", *ENDED, *outputs):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
@@ -517,11 +552,12 @@ def _is_full_disk(error: BaseException) -> bool:
     return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
 
 
-def _how_to_resume(checkpoint: Path) -> str:
+def _how_to_resume(checkpoint: Path, world_size: int) -> str:
     flags, skip = [], False
     for flag in sys.argv:
         if not skip and flag != "--resume_from_checkpoint":
             flags.append(flag)
         skip = flag == "--resume_from_checkpoint"
-    command = shlex.join(["python", *flags, "--resume_from_checkpoint", str(checkpoint)])
+    launcher = ["python"] if world_size <= 1 else ["accelerate", "launch", "--num_processes", str(world_size)]
+    command = shlex.join([*launcher, *flags, "--resume_from_checkpoint", str(checkpoint)])
     return f"Go on with: {command}"

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from command_line import parse_arguments
+from command_line import launch, parse_arguments
 from run_mae import check_blocks
 from run_sr import check_coordinates, save_output
 from table_parts import WRITERS, TableParts
@@ -56,7 +56,12 @@ class PredictionArguments:
     checkpoints: list[str] = field(
         metadata={"help": "Folders or Hub names: classifiers, pretraining or super-resolution checkpoints."}
     )
-    files: list[str] = field(metadata={"help": "Image files (.npy, FITS, pictures), or folders of them."})
+    files: list[str] = field(
+        metadata={
+            "help": "Image files (.npy, FITS, pictures), or folders of them. White of a picture of 8 bits is as "
+            "bright as the first checkpoint's image processor says."
+        }
+    )
     output: str | None = field(
         default=None, metadata={"help": "The table to write: .parquet or .csv. Super-resolution alone needs none."}
     )
@@ -118,11 +123,16 @@ def run(arguments: PredictionArguments) -> None:
     appliers = load_appliers(arguments)
     files = list_files(arguments.files)
     parts = TableParts(Path(arguments.output or str(arguments.output_dir)), made_by=describe(arguments))
-    finished = set(parts.read("file"))
-    if strange := finished - set(files):
+    finished = parts.stamps()
+    if strange := finished.keys() - set(files):
         raise ValueError(
             f"{parts.folder} holds what a stopped run on other files finished, such as {min(strange)}. Repeat its "
             "command to go on with it, or delete that folder."
+        )
+    if changed := [file for file, stamp in finished.items() if stamp != stamp_of(file)]:
+        raise ValueError(
+            f"{parts.folder} holds what a stopped run made of {changed[0]} before that file was changed: delete that "
+            "folder to begin anew."
         )
     if finished:
         logger.info("Going on: %d of %d files are done.", len(finished), len(files))
@@ -130,9 +140,11 @@ def run(arguments: PredictionArguments) -> None:
     with tqdm(total=len(files), initial=len(finished), unit="file") as bar:
         for start in range(0, len(waiting), arguments.batch_size):
             batch = waiting[start : start + arguments.batch_size]
+            stamps = {file: stamp_of(file) for _, file in batch}
             rows = predict(batch, appliers, arguments)
             if rows:
-                parts.add({name: [row[name] for row in rows] for name in rows[0]})
+                columns = {name: [row[name] for row in rows] for name in rows[0]}
+                parts.add(columns, {file: stamps[file] for file in columns["file"]})
             bar.update(len(batch))
     num_done = len(parts)
     if not num_done:
@@ -147,7 +159,24 @@ def describe(arguments: PredictionArguments) -> str:
     """What decides what comes out, whatever the files are."""
     names = ["checkpoints", "embedding", "output_dir", "save_outputs"]
     names += ["scale_to_peak", "nan_fill", "fits_layout", "seed"]
-    return json.dumps({name: getattr(arguments, name) for name in names})
+    # Names on the Hub have no files here.
+    paths = [
+        path
+        for checkpoint in arguments.checkpoints
+        for pattern in ("*.safetensors", "config.json", "preprocessor_config.json")
+        for path in sorted(Path(checkpoint).glob(pattern))
+    ]
+    stamps = {str(path): stamp_of(path) for path in paths}
+    return json.dumps({**{name: getattr(arguments, name) for name in names}, "stamps": stamps})
+
+
+def stamp_of(path: str | Path) -> list[int] | None:
+    """Size and time, which tell a file from what it becomes when it is changed; `None` where there is none."""
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return None  # whoever reads it will say what is wrong
+    return [status.st_size, status.st_mtime_ns]
 
 
 def load_appliers(arguments: PredictionArguments) -> list[Any]:
@@ -277,11 +306,13 @@ def apply_to_files(
     files: Sequence[str], appliers: Sequence[Any], arguments: PredictionArguments
 ) -> dict[str, dict[str, Any]]:
     """What the checkpoints make of each file that can be used, by the names of the columns."""
+    white_flux = appliers[0].image_processor.white_flux
     images_of_shape: dict[tuple[int, ...], dict[str, np.ndarray]] = {}
     peaks: dict[str, float] = {}
     for file in files:
         try:
-            image = repaired(read_image_file(Path(file), arguments.layout), file, arguments.nan_fill)
+            flux = read_image_file(Path(file), arguments.layout, white_flux)
+            image = repaired(flux, file, arguments.nan_fill)
             peaks[file] = peak_of(image) if arguments.scale_to_peak else 1.0
         except (OSError, ValueError) as error:
             reject(file, error, arguments.on_error)
@@ -364,7 +395,4 @@ def reject(file: str, error: Exception, on_error: str) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (OSError, ValueError) as error:
-        sys.exit(f"predict.py: {error}")
+    launch(main)

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from classifiers import ClassifierArguments, make_classifier
-from command_line import DataArguments, LensTrainingArguments, parse_arguments
+from command_line import DataArguments, LensTrainingArguments, launch, parse_arguments
 from common import (
     describe_data,
     full_precision_model,
@@ -49,6 +49,10 @@ from lens_transformers.report.loading import sample
 from lens_transformers.visualization import plot_confusion, plot_roc, plot_training_curves
 
 
+# Training images that the baselines are fitted to: all of them would have to be in memory.
+MAX_BASELINE_IMAGES = 60_000
+
+
 @dataclass
 class ClassificationArguments(DataArguments):
     """Which images to train and test on."""
@@ -58,7 +62,10 @@ class ClassificationArguments(DataArguments):
     )
     baselines: bool = field(
         default=True,
-        metadata={"help": "Fit PCA + logistic regression to the same images, as rows beside the network."},
+        metadata={
+            "help": f"Fit PCA + logistic regression to the same images, at most {MAX_BASELINE_IMAGES} of them, as "
+            "rows beside the network."
+        },
     )
     test_time_augmentation: bool = field(
         default=False,
@@ -69,6 +76,8 @@ class ClassificationArguments(DataArguments):
 @dataclass
 class ClassificationTrainingArguments(LensTrainingArguments):
     """transformers' arguments, with defaults that suit lens images, and a time budget."""
+
+    smooths_labels = True
 
     class_weights: list[str] | None = field(
         default=None,
@@ -90,7 +99,7 @@ def main() -> None:
         ClassificationArguments, ClassifierArguments, ClassificationTrainingArguments
     )
     set_up(arguments, model_arguments)
-    splits = load_splits(data_arguments, "classification", choosing=arguments.load_best_model_at_end)
+    splits = load_splits(data_arguments, "classification", choosing=arguments.chooses)
     if data_arguments.labels_per_class is not None:
         splits.train = draw_per_class(splits.train, data_arguments.labels_per_class, arguments.seed)
     # Another source may have images of another size.
@@ -127,7 +136,10 @@ def main() -> None:
             at_temperature = (of_network / temperature).softmax(dim=-1)
             rows[-1]["ece_calibrated"] = expected_calibration_error(at_temperature, labels)
     if data_arguments.baselines:
-        rows += pca_logistic_rows(train["image"][:], train["label"][:], test["image"][:], labels, seed=arguments.seed)
+        fitted = sample(train, MAX_BASELINE_IMAGES)
+        rows += pca_logistic_rows(
+            fitted["image"][:], fitted["label"][:], test["image"][:], labels, seed=arguments.seed
+        )
     print_rows(rows, ["accuracy", "auc_macro", *(f"auc_{name}" for name in LABEL_NAMES)])
     own_logits = next(iter(logits.values()))
     probabilities = own_logits.softmax(dim=-1).numpy()
@@ -272,7 +284,7 @@ def write_predictions(
     parameters = [name for name in test.features if name not in (*IMAGE_COLUMNS, "label")]
     # In numpy's format, numbers of 64 bits would lose half of them.
     exact = test.with_format("arrow")
-    columns |= {name: exact[name].combine_chunks() for name in parameters}
+    columns |= {name: exact[name].combine_chunks() for name in parameters if name not in columns}
     with written_whole(path) as temporary:
         pq.write_table(pa.table(columns), temporary)
 
@@ -317,4 +329,4 @@ def draw_per_class(dataset: Dataset, count: int, seed: int) -> Dataset:
 
 
 if __name__ == "__main__":
-    main()
+    launch(main)

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from command_line import DataArguments, EncoderArguments, LensTrainingArguments, parse_arguments
+from command_line import DataArguments, EncoderArguments, LensTrainingArguments, launch, parse_arguments
 from common import (
     describe_data,
     limit_steps,
@@ -123,10 +123,10 @@ def main() -> None:
     data_arguments, model_arguments, arguments = parse_arguments(
         PretrainingDataArguments, EncoderArguments, PretrainingArguments
     )
+    if data_arguments.streaming and arguments.figure_epochs:
+        raise ValueError("--figure_epochs: a stream has no epochs; leave it out, or --streaming.")
     set_up(arguments, model_arguments)
-    splits = load_splits(
-        data_arguments, "pretraining", data_arguments.streaming, choosing=arguments.load_best_model_at_end
-    )
+    splits = load_splits(data_arguments, "pretraining", data_arguments.streaming, choosing=arguments.chooses)
     if data_arguments.train_classes is not None:
         splits.train = keep_classes(splits.train, data_arguments.train_classes)
         if splits.validation is not None:
@@ -236,8 +236,8 @@ class ReconstructionFigures(TrainerCallback):
 
     def on_epoch_end(self, args, state, control, model, **kwargs):
         """Draws every `figure_epochs` epochs; a random state is not touched, so the run is as without figures."""
-        epoch = round(state.epoch)
-        if epoch % args.figure_epochs:
+        # The last step, and a signal, end an epoch that is not whole as well.
+        if state.epoch % args.figure_epochs:
             return
         batch = {name: value.to(args.device) for name, value in self.batch.items()}
         model = self.trainer.evaluated_model()
@@ -249,7 +249,7 @@ class ReconstructionFigures(TrainerCallback):
         if not state.is_world_process_zero:
             return
         figure = plot_reconstructions(*in_flux(model, batch["pixel_values"], outputs, self.image_processor))
-        save_figure(figure, Path(args.output_dir), f"reconstructions_epoch_{epoch:04d}")
+        save_figure(figure, Path(args.output_dir), f"reconstructions_epoch_{round(state.epoch):04d}")
 
 
 def keep_classes(train: Any, names: Sequence[str]) -> Any:
@@ -391,4 +391,4 @@ def score_anomalies(errors: np.ndarray, labels: np.ndarray, train_classes: Seque
 
 
 if __name__ == "__main__":
-    main()
+    launch(main)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from command_line import DataArguments, LensTrainingArguments, ModelArguments, parse_arguments
+from command_line import DataArguments, LensTrainingArguments, ModelArguments, launch, parse_arguments
 from common import (
     describe_data,
     full_precision_model,
@@ -44,7 +44,7 @@ from lens_transformers.data import FitsLayout, LensDataCollator
 from lens_transformers.data.fits import FITS_SUFFIXES
 from lens_transformers.data.fits_writing import write_super_resolved_fits
 from lens_transformers.data.folders import suffix_of
-from lens_transformers.data.images import median_peak
+from lens_transformers.data.images import flux_of_white
 from lens_transformers.data.writing import written_whole
 from lens_transformers.evaluation import (
     LeastSquaresDownsampler,
@@ -125,7 +125,7 @@ def main(model_class: type[PreTrainedModel] = LensMAEForSuperResolution) -> None
         SuperResolutionArguments, ModelArguments, SuperResolutionTrainingArguments
     )
     set_up(arguments, model_arguments)
-    splits = load_splits(data_arguments, "super_resolution", choosing=arguments.load_best_model_at_end)
+    splits = load_splits(data_arguments, "super_resolution", choosing=arguments.chooses)
     train, validation, test = splits.train, splits.validation, splits.test
     upscale, tested_upscale = find_upscale(train), find_upscale(test)
     if tested_upscale != upscale:
@@ -140,7 +140,7 @@ def main(model_class: type[PreTrainedModel] = LensMAEForSuperResolution) -> None
     image_processor = LensMAEImageProcessor(
         normalization="none",
         num_bands=train.features["image"].shape[0],
-        white_flux=median_peak(some_images(train)),
+        white_flux=flux_of_white(some_images(train)),
     )
     config = make_config(
         model_arguments,
@@ -402,4 +402,4 @@ def make_optimizer(
 
 
 if __name__ == "__main__":
-    main()
+    launch(main)

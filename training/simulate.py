@@ -25,6 +25,7 @@ from pathlib import Path
 
 import pyarrow.parquet
 import yaml
+from command_line import launch
 from datasets import Dataset
 from datasets.table import InMemoryTable
 from datasets.utils.logging import disable_progress_bar
@@ -99,22 +100,17 @@ def main() -> None:
     parser = HfArgumentParser(SimulationArguments, description=__doc__)  # type: ignore[arg-type]
     (arguments,) = parser.parse_args_into_dataclasses()
     output_dir = Path(arguments.output_dir).absolute()
-    try:
-        config = configure(arguments)
-        if arguments.imprint and not config.has_imprint:
-            raise ValueError(f"--imprint: {config.name} has no substructure in single images, so none leaves any.")
-        splits = split_ranges(arguments)
-        check_numbers(arguments)
-        job, num_jobs = job_of(arguments)
-        description = describe(config, splits, arguments)
-        complete = check_folder(output_dir, description, arguments.overwrite)
-        if not complete:
-            simulate_a_few(config, splits, arguments)
-    except (ValueError, FileNotFoundError) as error:
-        parser.error(str(error))
-    if complete:
+    config = configure(arguments)
+    if arguments.imprint and not config.has_imprint:
+        raise ValueError(f"--imprint: {config.name} has no substructure in single images, so none leaves any.")
+    splits = split_ranges(arguments)
+    check_numbers(arguments)
+    job, num_jobs = job_of(arguments)
+    description = describe(config, splits, arguments)
+    if check_folder(output_dir, description, arguments.overwrite):
         print(f"{output_dir} holds this simulation already.")
         return
+    simulate_a_few(config, splits, arguments)
 
     partial = partial_folder(output_dir)
     shards = [shard for split, samples in splits.items() for shard in split_shards(split, samples)]
@@ -396,4 +392,4 @@ def digest(path: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    launch(main)

@@ -1,5 +1,6 @@
 """A table that is written part by part, so that a run that is stopped loses nothing of what it finished."""
 
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,33 +34,44 @@ class TableParts:
         self.folder = target.with_name(f".{target.name}.parts")
         self.metadata = {b"made_by": made_by.encode()}
         self.paths = sorted(self.folder.glob("*.parquet"))
-        if self.paths and pq.read_schema(self.paths[0]).metadata != self.metadata:
+        if self.paths and pq.read_schema(self.paths[0]).metadata[b"made_by"] != self.metadata[b"made_by"]:
             raise ValueError(
-                f"{self.folder} holds what a stopped run with other checkpoints or options finished. Repeat its "
-                "command to go on with it, or delete that folder."
+                f"{self.folder} holds what a stopped run with other checkpoints or options finished, or with these "
+                "checkpoints before they were changed. Repeat its command to go on with it, or delete that folder to "
+                "begin anew."
             )
 
     def __len__(self) -> int:
         """The number of rows."""
         return sum(pq.read_metadata(path).num_rows for path in self.paths)
 
-    def read(self, column: str) -> list[Any]:
-        """One column of all rows."""
-        return [value for path in self.paths for value in pq.read_table(path, columns=[column])[column].to_pylist()]
+    def stamps(self) -> dict[str, Any]:
+        """What `add` was told of the files that the rows were made of."""
+        return {
+            file: stamp
+            for path in self.paths
+            for file, stamp in json.loads(pq.read_schema(path).metadata[b"stamps"]).items()
+        }
 
-    def add(self, columns: Mapping[str, Sequence[Any]]) -> None:
-        """Writes rows, all of them or none."""
+    def add(self, columns: Mapping[str, Sequence[Any]], stamps: Mapping[str, Any]) -> None:
+        """Writes rows, all of them or none.
+
+        Args:
+            columns: The rows.
+            stamps: What tells each file that they were made of from what it may become, as JSON has it.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{len(self.paths):07d}.parquet"
         with written_whole(path) as temporary:
-            pq.write_table(pa.table(dict(columns)).replace_schema_metadata(self.metadata), temporary)
+            metadata = {**self.metadata, b"stamps": json.dumps(stamps).encode()}
+            pq.write_table(pa.table(dict(columns)).replace_schema_metadata(metadata), temporary)
         self.paths.append(path)
 
     def join(self, table: Path) -> None:
         """Writes all rows as one table, `.parquet` or `.csv`, a few parts at a time."""
         with (
             written_whole(table) as temporary,
-            WRITERS[table.suffix](temporary, pq.read_schema(self.paths[0])) as writer,
+            WRITERS[table.suffix](temporary, pq.read_schema(self.paths[0]).with_metadata(self.metadata)) as writer,
         ):
             for start in range(0, len(self.paths), PARTS_AT_ONCE):
                 parts = [pq.read_table(path) for path in self.paths[start : start + PARTS_AT_ONCE]]

@@ -41,9 +41,10 @@ class LensAugmentation:
         max_shift: Largest shift along each axis, in pixels of the image.
         max_psf_fwhm: Largest full width at half maximum of a Gaussian blur, in pixels.
         noise_std: Standard deviation of Gaussian noise, in the image's flux unit: one number, or one a band.
-        max_level_step: Largest distance of the grey levels that an image is cut to, in the image's flux unit. Levels
-            may be rounded to, cut down to, or anything between, as by programs that write pictures: a network for
-            images on [0, 1] that may have been through 8 bits wants a little more than 1 / 255.
+        max_level_step: Largest distance of the grey levels that an image is cut to, in the image's flux unit. It is
+            cut down to levels, rounded to the nearest, which programs that write pictures do as well, rounded up, or
+            anything between: a network for images on [0, 1] that may have been through 8 bits wants a little more
+            than 1 / 255.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -251,7 +252,7 @@ def blurred(images: torch.Tensor, fwhms: torch.Tensor, max_fwhm: float) -> torch
 
 
 def cut_to_levels(images: torch.Tensor, steps: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
-    """Cuts each image to multiples of its step, down with an offset of 0 and to the nearest one with 0.5."""
+    """Cuts each image to multiples of its step: down with an offset of 0, to the nearest one with 0.5, up near 1."""
     # A step of nothing would divide by it; one in 2**53 is drawn.
     steps, offsets = (part.to(images)[:, None, None, None] for part in (steps, offsets))
     steps = steps.clamp(min=torch.finfo(images.dtype).tiny ** 0.5)

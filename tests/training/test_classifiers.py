@@ -19,7 +19,9 @@ from transformers import (
     BertConfig,
     ConvNextConfig,
     Dinov2Config,
+    PoolFormerConfig,
     ResNetConfig,
+    SiglipConfig,
     SwinConfig,
     ViTConfig,
     ViTImageProcessorPil,
@@ -27,6 +29,7 @@ from transformers import (
 
 from lens_transformers import LensMAEConfig, LensMAEForClassification, pipeline
 from lens_transformers.data import LABEL_NAMES, lens_features, load_lensing_dataset
+from lens_transformers.data.schema import dataset_from_chunks
 from lens_transformers.evaluation import calibration
 from lens_transformers.evaluation.symmetries import turn
 from lens_transformers.hub import check
@@ -37,6 +40,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "training"))  # as Python doe
 import classifiers  # noqa: E402
 import common  # noqa: E402
 import run_classification  # noqa: E402
+from layer_decay import learning_rate_scales  # noqa: E402
 
 
 LAYERS = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 16}
@@ -248,6 +252,34 @@ def test_a_part_that_cannot_be_frozen_is_refused(policy, message):
         classifiers.freeze(AutoModelForImageClassification.from_config(TINY["vit"]), policy)
 
 
+@pytest.mark.parametrize("architecture", ["poolformer", "siglip"])
+def test_only_what_needs_the_parts_of_an_encoder_is_refused_where_there_are_none(architecture):
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = {
+        "poolformer": PoolFormerConfig(hidden_sizes=[8] * 4, depths=[1] * 4, num_labels=3),
+        "siglip": SiglipConfig(vision_config={**sizes, "image_size": 32}, text_config=sizes, num_labels=3),
+    }[architecture]
+    model = AutoModelForImageClassification.from_config(config)
+    classifiers.freeze(model, "none")
+    with pytest.raises(ValueError, match=f"{type(model).__name__} does not have embeddings and then a list of layers"):
+        classifiers.freeze(model, "first_n:1")
+    with pytest.raises(ValueError, match=f"{type(model).__name__}.*--layer_decay"):
+        learning_rate_scales(model, 0.75)
+    if architecture == "poolformer":
+        classifiers.freeze(model, "encoder")
+        assert all(parameter.requires_grad for parameter in model.classifier.parameters())
+    else:
+        with pytest.raises(ValueError, match="SiglipForImageClassification has no encoder apart from its head"):
+            classifiers.freeze(model, "encoder")
+
+
+def test_of_several_classes_of_an_architecture_the_first_is_taken(lenses):
+    overrides = "hidden_size=16,num_hidden_layers=1,num_attention_heads=2,intermediate_size=16,patch_size=8"
+    arguments = classifiers.ClassifierArguments(model_type="deit", config_overrides=overrides)
+    model, _ = classifiers.make_classifier(arguments, load_lensing_dataset(lenses))
+    assert type(model).__name__ == "DeiTForImageClassification"
+
+
 def test_a_run_leaves_the_frozen_encoder_as_it_was_and_free_to_learn_again(launch, tmp_path):
     start = LensMAEForClassification(LENS_MAE)
     start.freeze_patch_embeddings()
@@ -378,6 +410,30 @@ def test_predictions_name_the_files_of_images_that_have_them(launch, lenses, tmp
     run = launch("--config_overrides", "num_hidden_layers=1", "--test_dataset", tmp_path / "official")
     table = pq.read_table(run / "predictions.parquet").to_pydict()
     assert [Path(file).parent.name for file in table["file"]] == [LABEL_NAMES[label] for label in table["label"]]
+
+
+def test_columns_of_the_data_do_not_take_the_place_of_predictions(tmp_path):
+    parameters = {"index": "int64", "file": "string", "temperature": "float64", "mass": "float64"}
+    rows = {"image": np.ones((2, 1, 8, 8), np.float32), "label": np.array([0, 1]), "index": np.array([70, 71])}
+    rows |= {"file": np.array(["x", "y"]), "temperature": np.array([9.0, 9.0]), "mass": np.array([1.0, 2.0])}
+    test = dataset_from_chunks([rows], lens_features((1, 8, 8), label=True, parameters=parameters))
+    probabilities, path = np.full((2, 3), 1 / 3), tmp_path / "predictions.parquet"
+    run_classification.write_predictions(path, test, ["a.npy", "b.npy"], np.array([0, 1]), probabilities, 1.5)
+    table = pq.read_table(path).to_pydict()
+    assert table["index"] == [0, 1] and table["file"] == ["a.npy", "b.npy"]
+    assert table["temperature"] == [1.5, 1.5] and table["mass"] == [1.0, 2.0]
+
+
+def test_baselines_are_fitted_to_as_many_images_as_memory_is_kept_for(launch, monkeypatch):
+    fitted_to = []
+    monkeypatch.setattr(run_classification, "MAX_BASELINE_IMAGES", 7)
+    monkeypatch.setattr(
+        run_classification,
+        "pca_logistic_rows",
+        lambda images, labels, *others, **settings: fitted_to.append((len(images), len(labels))) or [],
+    )
+    launch("--config_overrides", "num_hidden_layers=1", "--baselines", True)
+    assert fitted_to == [(7, 7)]
 
 
 @pytest.fixture(scope="module")

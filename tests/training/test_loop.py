@@ -5,6 +5,7 @@ import itertools
 import json
 import shutil
 import weakref
+from types import SimpleNamespace
 
 import command_line
 import common
@@ -291,6 +292,55 @@ def test_pretraining_on_one_class_scores_the_others_as_anomalies(rings, run_scri
         assert "anomaly_auc_no_sub" not in row
         assert row["intervals"].keys() == row.keys() - {"name", "split", "intervals"}
     assert (tmp_path / "figures/reconstructions_epoch_0002.png").is_file()
+
+
+def test_figures_are_of_whole_epochs_of_which_a_stream_has_none(rings, run_script, tmp_path):
+    # An epoch has four steps, and so these are one and three quarters.
+    flags = ["--dataset", rings, *QUICK, "--figure_epochs", 1, "--max_steps", 7]
+    run_script(run_mae, *flags, "--output_dir", tmp_path / "run")
+    drawn = sorted(path.name for path in (tmp_path / "run/figures").glob("reconstructions_epoch_*"))
+    assert drawn == ["reconstructions_epoch_0001.png"]
+    with pytest.raises(ValueError, match="--figure_epochs: a stream has no epochs"):
+        run_script(run_mae, *flags, "--streaming", True, "--output_dir", tmp_path / "stream")
+
+
+@pytest.mark.parametrize(
+    "arguments", [run_mae.PretrainingArguments, run_sr.SuperResolutionTrainingArguments], ids=["mae", "sr"]
+)
+def test_labels_are_smoothed_only_where_there_are_some(tmp_path, arguments):
+    with pytest.raises(ValueError, match="--label_smoothing_factor: only run_classification.py has labels"):
+        arguments(str(tmp_path), label_smoothing_factor=0.1)
+
+
+def test_the_trial_of_a_time_budget_loads_as_many_batches_as_training(tmp_path):
+    seen = []
+
+    class Noting(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(()))
+
+        def forward(self, rows, worker):
+            seen.append((tuple(rows.tolist()), worker.item()))
+            return SimpleNamespace(loss=self.weight)
+
+    def collate(rows):
+        worker = torch.utils.data.get_worker_info()
+        return {"rows": torch.tensor(rows), "worker": torch.tensor(-1 if worker is None else worker.id)}
+
+    arguments = command_line.LensTrainingArguments(
+        str(tmp_path),
+        gradient_accumulation_steps=3,
+        per_device_train_batch_size=2,
+        dataloader_num_workers=1,
+        bf16=False,
+        use_cpu=True,
+    )
+    trainer = SimpleNamespace(args=arguments, model=Noting(), train_dataset=range(60), data_collator=collate)
+    common._steps_per_second(trainer, trial_seconds=0.0)
+    num_steps = common.WARM_UP_STEPS + common.FEWEST_TIMED_STEPS
+    assert len(seen) == len(set(seen)) == 3 * num_steps
+    assert {worker for _, worker in seen} == {0}
 
 
 def test_the_larger_error_of_another_class_is_an_anomaly():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import weakref
@@ -13,6 +14,7 @@ import predict
 import pytest
 import run_mae
 import table_parts
+import torch
 from astropy.io import fits
 from PIL import Image
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
@@ -151,6 +153,18 @@ def test_files_of_all_kinds_and_sizes_share_a_folder(run_script, checkpoints, ni
         assert sharp.shape[1:] == (2 * image.shape[-2], 2 * image.shape[-1])
 
 
+def test_a_picture_is_as_bright_as_the_checkpoint_says_white_is(run_script, checkpoints, tmp_path):
+    folder = shutil.copytree(checkpoints / "pretrain", tmp_path / "pretrain")
+    LensMAEImageProcessor(white_flux=0.5).save_pretrained(folder)
+    levels = (255 * IMAGES[0]).astype(np.uint8)
+    Image.fromarray(levels).save(tmp_path / "lens.png")
+    np.save(tmp_path / "lens.npy", levels * np.float32(0.5 / 255))
+    files = [tmp_path / "lens.png", tmp_path / "lens.npy"]
+    run_script(predict, "--checkpoints", folder, "--files", *files, "--output", tmp_path / "table.csv")
+    picture, flux = pd.read_csv(tmp_path / "table.csv")["anomaly_score"]
+    assert picture == flux
+
+
 BAD = {
     "unreadable.fits": (b"no image", "unreadable.fits"),
     "bands.npy": (np.zeros((3, 32, 32)), "num_channels"),
@@ -232,7 +246,7 @@ def test_a_run_that_is_stopped_goes_on_where_it_was(run_script, checkpoints, nig
     read = []
     with monkeypatch.context() as patch:
         reading = predict.read_image_file
-        patch.setattr(predict, "read_image_file", lambda path, layout: read.append(path.name) or reading(path))
+        patch.setattr(predict, "read_image_file", lambda path, *how: read.append(path.name) or reading(path))
         run_script(predict, *flags)
     assert read == ["1.fits", "2.fits"] and first.stat().st_mtime_ns == written_at
     assert (tmp_path / "table.csv").read_text() == (tmp_path / "unbroken.csv").read_text()
@@ -246,6 +260,37 @@ def test_rows_of_other_files_do_not_come_into_the_table(run_script, checkpoints,
         run_script(predict, *flags, "--files", night / "0.fits", night / "3.npy")
     with pytest.raises(ValueError, match=r"a stopped run on other files finished, such as .*0\.fits"):
         run_script(predict, *flags, "--files", night / "1.fits")
+    assert not (tmp_path / "table.csv").exists()
+
+
+@pytest.mark.parametrize("what", ["a checkpoint", "an image"])
+def test_what_was_changed_since_a_run_was_stopped_does_not_come_into_its_table(
+    run_script, checkpoints, night, tmp_path, monkeypatch, what
+):
+    folder = shutil.copytree(checkpoints / "classify", tmp_path / "classify")
+    flags = ["--checkpoints", folder, "--files", night, "--output", tmp_path / "table.csv", "--batch_size", 1]
+    applied = []
+
+    def stopped(batch, *arguments):
+        if applied:
+            raise KeyboardInterrupt
+        applied.append(batch)
+        return rows_of(batch, *arguments)
+
+    rows_of = predict.predict
+    with monkeypatch.context() as patch, pytest.raises(SystemExit, match="Go on with"):
+        patch.setattr(predict, "predict", stopped)
+        run_script(predict, *flags)
+    if what == "a checkpoint":
+        model = LensMAEForClassification.from_pretrained(folder)
+        torch.nn.init.ones_(model.classifier.weight)
+        model.save_pretrained(folder)
+        message = "or with these checkpoints before they were changed"
+    else:
+        fits.PrimaryHDU(IMAGES[1]).writeto(night / "0.fits", overwrite=True)
+        message = r"made of .*0\.fits before that file was changed: delete that folder"
+    with pytest.raises(ValueError, match=message):
+        run_script(predict, *flags)
     assert not (tmp_path / "table.csv").exists()
 
 
@@ -280,8 +325,8 @@ def test_images_of_one_batch_at_a_time_are_in_memory(run_script, checkpoints, ni
         np.save(night / f"{number}.npy", IMAGES[number % 3])
     reading, alive, most = predict.read_image_file, set(), []
 
-    def read(path, layout):
-        image = reading(path, layout)
+    def read(path, *how):
+        image = reading(path, *how)
         alive.add(path)
         most.append(len(alive))
         weakref.finalize(image, alive.discard, path)
@@ -297,7 +342,7 @@ def test_parts_are_joined_a_few_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr(table_parts, "PARTS_AT_ONCE", 2)
     parts = table_parts.TableParts(tmp_path / "table.parquet", "test")
     for number in range(5):
-        parts.add({"file": [f"{number}.npy"], "score": [np.float32(number)]})
+        parts.add({"file": [f"{number}.npy"], "score": [np.float32(number)]}, {})
     parts.join(tmp_path / "table.parquet")
     table = pd.read_parquet(tmp_path / "table.parquet")
     assert table["file"].tolist() == [f"{number}.npy" for number in range(5)]

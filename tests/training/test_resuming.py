@@ -13,6 +13,7 @@ import pytest
 import run_classification
 import run_mae
 import torch
+from command_line import LensTrainingArguments
 from safetensors.torch import load_file
 
 
@@ -231,3 +232,50 @@ def test_early_stopping_goes_on_counting(rings, run_script, monkeypatch, tmp_pat
     run_script(run_mae, *flags, "--resume_from_checkpoint", True)
     # The first is the best, and three do not better it.
     assert json.loads((tmp_path / "trainer_state.json").read_text())["global_step"] == 8
+
+
+@pytest.mark.parametrize("resume", ["True", "the checkpoint"])
+def test_a_checkpoint_of_another_number_of_processes_is_refused(tmp_path, resume):
+    checkpoint = tmp_path / "checkpoint-2"
+    checkpoint.mkdir()
+    (checkpoint / loop.STATE).write_text('{"global_step": 2}')
+    for index in range(2):
+        (checkpoint / f"rng_state_{index}.pth").touch()
+    arguments = LensTrainingArguments(
+        str(tmp_path), resume_from_checkpoint="True" if resume == "True" else str(checkpoint)
+    )
+    with pytest.raises(ValueError, match=r"checkpoint-2: .* was 2, .* is 1 now, .* --num_processes 2\."):
+        loop.prepare_output_folder(arguments)
+    # Where weights alone were saved there is nothing to compare.
+    for path in checkpoint.glob("rng_state*"):
+        path.unlink()
+    loop.prepare_output_folder(arguments)
+
+
+def test_the_command_to_go_on_with_starts_as_many_processes(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["run_mae.py", "--dataset", "lenses"])
+    flags = "run_mae.py --dataset lenses --resume_from_checkpoint runs/checkpoint-5"
+    commands = [loop._how_to_resume(Path("runs/checkpoint-5"), world_size) for world_size in (1, 2)]
+    assert commands == [
+        f"Go on with: python {flags}",
+        f"Go on with: accelerate launch --num_processes 2 {flags}",
+    ]
+
+
+@pytest.mark.parametrize("left", [loop.STATE, "model.safetensors"])
+def test_a_training_that_ended_is_kept_though_it_was_not_measured(rings, run_script, monkeypatch, tmp_path, left):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    flags = ["--dataset", rings, *QUICK, "--max_steps", 1, "--output_dir", tmp_path]
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(run_mae, "measure", interrupted)
+        run_script(run_mae, *flags)
+    before = (tmp_path / "model.safetensors").read_bytes()
+    if left != loop.STATE:
+        (tmp_path / loop.STATE).unlink()
+    with pytest.raises(ValueError, match=rf"holds another run \({left}\)"):
+        run_script(run_mae, *flags)
+    with pytest.raises(ValueError, match="has ended and left no checkpoint to go on from"):
+        run_script(run_mae, *flags, "--resume_from_checkpoint", True)
+    assert (tmp_path / "model.safetensors").read_bytes() == before

@@ -36,8 +36,14 @@ CHOOSING += ["--save_steps", 1, "--max_steps", 1, "--config_overrides", "num_hid
 
 @pytest.mark.parametrize(
     ("script", "flags"),
-    [(run_mae, []), (run_classification, ["--baselines", False]), (run_sr, ["--filter_size", 3])],
-    ids=["mae", "classification", "sr"],
+    [
+        (run_mae, []),
+        (run_classification, ["--baselines", False]),
+        (run_sr, ["--filter_size", 3]),
+        (run_mae, ["--load_best_model_at_end", False, "--save_strategy", "best", "--metric_for_best_model", "loss"]),
+        (run_mae, ["--load_best_model_at_end", False, "--lr_scheduler_type", "reduce_lr_on_plateau"]),
+    ],
+    ids=["mae", "classification", "sr", "the best is saved", "the rate falls on a plateau"],
 )
 def test_a_checkpoint_is_chosen_by_images_that_are_neither_trained_nor_tested_on(
     labelled_pairs, run_script, monkeypatch, tmp_path, script, flags

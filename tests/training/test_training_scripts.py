@@ -1,6 +1,7 @@
 """run_mae.py, run_classification.py and run_sr.py: from a folder of images to a Hub-ready folder."""
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -379,6 +380,23 @@ def test_a_checkpoint_of_another_architecture_is_refused(launch, lenses, tmp_pat
     (tmp_path / "preprocessor_config.json").write_text('{"image_processor_type": "LensMAEImageProcessor"}')
     with pytest.raises(ValueError, match="a checkpoint of a 'vit' model"):
         launch(run_mae, "--dataset", lenses, "--model_name_or_path", tmp_path, "--output_dir", tmp_path / "out")
+
+
+@pytest.mark.parametrize("script", [run_mae, run_classification, run_sr], ids=lambda script: script.__name__)
+def test_what_is_wrong_is_said_in_a_sentence(monkeypatch, tmp_path, script):
+    flags = ["--dataset", str(tmp_path / "nowhere"), "--output_dir", str(tmp_path / "run")]
+    for more, message in (([], "nowhere"), (["--layer_decay", "3"], "--layer_decay must be above 0")):
+        monkeypatch.setattr(sys, "argv", [script.__file__, *flags, *more])
+        with pytest.raises(SystemExit, match=rf"^{script.__name__}\.py: .*{message}"):
+            runpy.run_path(script.__file__, run_name="__main__")
+
+
+@pytest.mark.parametrize(
+    "broken", [lambda: np.stack([np.zeros(2), np.zeros(3)]), lambda: run_sr._as_list("wide")], ids=["numpy", "ours"]
+)
+def test_a_bug_keeps_its_traceback(broken):
+    with pytest.raises(ValueError, match="same shape|could not convert"):
+        command_line.launch(broken)
 
 
 def test_an_output_folder_is_asked_for(launch, lenses):

@@ -87,6 +87,14 @@ def test_two_processes_measure_what_one_does_with_an_uneven_last_batch(runs, run
     assert results["data"]["num_test"] == 13
 
 
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_each_process_draws_numbers_of_its_own(runs, name):
+    states = [runs[0] / f"{name}_two/checkpoint-2/rng_state_{index}.pth" for index in range(2)]
+    for generator in ("python", "cpu"):
+        one, other = (str(torch.load(state, weights_only=False)[generator]) for state in states)
+        assert one != other
+
+
 @pytest.mark.parametrize(("unbroken", "killed"), [("mae_two", "mae_killed"), ("sr_shards", "sr_shards_killed")])
 def test_two_processes_that_were_killed_go_on_to_the_weights_of_an_unbroken_run(runs, unbroken, killed):
     assert_same_weights(runs[0] / unbroken, runs[0] / killed, rtol=0, atol=0)
