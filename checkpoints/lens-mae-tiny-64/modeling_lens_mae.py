@@ -19,6 +19,7 @@ without a leak; any image size is taken; fixed positions stay fixed; images have
 """
 
 import filecmp
+import json
 import math
 import os
 import re
@@ -356,11 +357,13 @@ class LensMAEConvStem(nn.Module):
         return self.projection(features).flatten(2).transpose(1, 2)
 
 
-def _check_images(pixel_values: torch.Tensor):
+def _checked_images(pixel_values: torch.Tensor) -> torch.Tensor:
     if pixel_values.ndim != 4:
         raise ValueError(
             f"`pixel_values` must have the shape (batch, bands, height, width), not {tuple(pixel_values.shape)}."
         )
+    # Constants and predictions are made of the type of the pixels, and would be cut to whole numbers as well.
+    return pixel_values if pixel_values.is_floating_point() else pixel_values.float()
 
 
 class LensMAEEmbeddings(nn.Module):
@@ -377,7 +380,7 @@ class LensMAEEmbeddings(nn.Module):
         self, pixel_values: torch.Tensor, noise: torch.Tensor | None = None, mask_ratio: float | None = None
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
         patch_size = self.config.patch_size
-        _check_images(pixel_values)
+        pixel_values = _checked_images(pixel_values)
         if pixel_values.shape[1] != self.config.num_channels:
             raise ValueError(
                 f"This model takes {self.config.num_channels} band(s) (`num_channels`), but `pixel_values` has "
@@ -826,10 +829,10 @@ class LensMAEPreTrainedModel(PreTrainedModel):
         self.config.auto_map = dict(_AUTO_MAP)
         super().save_pretrained(save_directory, *args, **kwargs)
 
-    def _upload_modified_files(self, working_dir: str | os.PathLike, *args: Any, **kwargs: Any):
+    def _upload_modified_files(self, working_dir: str | os.PathLike, repo_id: str, *args: Any, **kwargs: Any):
         # What `push_to_hub` sends at last. A model as it was loaded from a run's folder takes along what lies there.
-        _copy_what_lies_beside(Path(self.name_or_path), Path(working_dir))
-        return super()._upload_modified_files(working_dir, *args, **kwargs)
+        _copy_what_lies_beside(Path(self.name_or_path), Path(working_dir), repo_id)
+        return super()._upload_modified_files(working_dir, repo_id, *args, **kwargs)
 
     def freeze_patch_embeddings(self):
         """Keep the stem, its batch statistics included, as it is; also when the checkpoint is saved and loaded."""
@@ -995,7 +998,8 @@ class LensMAEForPreTraining(LensMAEPreTrainedModel):
             `torch.Tensor` of shape `(batch_size, num_patches, patch_size ** 2 * num_channels)`:
                 Patches, row by row.
         """
-        return to_patches(pad_to_blocks(pixel_values, self.config.mask_block_size), self.config.patch_size)
+        padded = pad_to_blocks(_checked_images(pixel_values), self.config.mask_block_size)
+        return to_patches(padded, self.config.patch_size)
 
     def unpatchify(self, patches: torch.Tensor, original_image_size: tuple[int, int] | None = None) -> torch.Tensor:
         """Put patches together and cut off the padding: the inverse of `patchify`.
@@ -1263,7 +1267,7 @@ class LensMAEForSuperResolution(LensMAEPreTrainedModel):
         ```"""
         if pixel_values is None:
             raise ValueError("You have to specify pixel_values")
-        _check_images(pixel_values)
+        pixel_values = _checked_images(pixel_values)
         config = self.config
         mean, deviation = _per_band(config.sr_pixel_mean, pixel_values), _per_band(config.sr_pixel_std, pixel_values)
         standardized = (pixel_values - mean) / deviation
@@ -1366,7 +1370,16 @@ def _refuse_hostile_config(config: LensMAEConfig):
         )
 
 
-def _copy_what_lies_beside(source: Path, target: Path):
+def without_paths(value: Any) -> Any:
+    """The same values, but of every absolute path only the name: where somebody's files lie is nobody's business."""
+    if isinstance(value, dict):
+        return {without_paths(key): without_paths(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [without_paths(inner) for inner in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+
+
+def _copy_what_lies_beside(source: Path, target: Path, repo_id: str):
     """Complete a folder of saved weights from the one that they were loaded from, if they are still the same."""
     weights = sorted(path.name for path in target.glob("model*.safetensors"))
     if not weights or not all(
@@ -1379,10 +1392,17 @@ def _copy_what_lies_beside(source: Path, target: Path):
     for figure in source.glob("figures/*.png"):
         (target / "figures").mkdir(exist_ok=True)
         shutil.copy(figure, target / "figures" / figure.name)
+    if (source / "results.json").is_file():  # of which the card can be renewed
+        results = without_paths(json.loads((source / "results.json").read_text(encoding="utf-8")))
+        (target / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     card, other_card = source / "README.md", target / "README.md"
     # A card that was on the Hub already stays; transformers' empty form makes way.
     if card.is_file() and "has been automatically generated" in other_card.read_text(encoding="utf-8"):
-        shutil.copy(card, other_card)
+        text = card.read_bytes().decode("utf-8")
+        if named := re.search(r'^checkpoint = "(.*?)"', text, flags=re.MULTILINE):
+            for argument in ("checkpoint = ", "model="):
+                text = text.replace(f'{argument}"{named[1]}"', f'{argument}"{repo_id}"')
+        other_card.write_bytes(text.encode("utf-8"))
 
 
 def _take_patches(values: torch.Tensor, patches: torch.Tensor | None) -> torch.Tensor:
