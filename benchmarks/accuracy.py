@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 
-__all__ = ["claims_table", "header", "line", "official_tables", "training_tables"]
+__all__ = ["claims_table", "header", "line", "official_tables", "training_tables", "zero_shot_claims"]
 
 # By the number that tells what a network is for: what is shown of it, with its name.
 COLUMNS = {
@@ -92,16 +92,23 @@ def claims_table(results: dict[str, dict]) -> str:
             best = max(rivals, key=lambda row: row[metric])
             ours, theirs = ([run["rows"][0] for run in some] for some in (runs, peers))
             lines.append(line(f"`{runs[0]['data']['preset']}`", words(metric), *compared(metric, ours, best, theirs)))
-    for name, rows in results.get("official_samples", {}).get("zero_shot", {}).items():
-        shown = next((metric for metric in ("accuracy", "psnr") if metric in rows[0]), None)
-        if shown is not None:
-            # Every network, for none is chosen by these images.
-            ours = [row for row in rows if row["name"].startswith("lens-")]
-            best = max((row for row in rows if row not in ours), key=lambda row: row[shown])
-            for row in ours:
-                cells = compared(shown, [row], best, [])
-                lines.append(line(f"{name}, zero-shot, by `{row['name']}`", words(shown), *cells))
+    for name, metric, own, best in zero_shot_claims(results.get("official_samples", {})):
+        cells = compared(metric, [own], best, [])
+        lines.append(line(f"{name}, zero-shot, by `{own['name']}`", words(metric), *cells))
     return "".join(lines)
+
+
+def zero_shot_claims(official: dict[str, Any]) -> Iterator[tuple[str, str, dict, dict]]:
+    """Of official samples and each network the set, what is shown of it, the network's row and the best baseline's."""
+    for name, rows in official.get("zero_shot", {}).items():
+        metric = next((metric for metric in ("accuracy", "psnr") if metric in rows[0]), None)
+        if metric is None:
+            continue
+        # Every network, for none is chosen by these images.
+        ours = [row for row in rows if row["name"].startswith("lens-")]
+        best = max((row for row in rows if row not in ours), key=lambda row: row[metric])
+        for own in ours:
+            yield name, metric, own, best
 
 
 def words(metric: str) -> str:

@@ -20,7 +20,7 @@ from lens_transformers.hub import check, read_results, write_model_card
 from lens_transformers.hub.files import write_text_atomically
 from lens_transformers.hub.results import without_paths
 
-from .accuracy import CLAIMS
+from .accuracy import CLAIMS, zero_shot_claims
 from .results import known_results
 
 
@@ -105,17 +105,13 @@ def plain_rows(name: str, data: dict[str, Any]) -> list[dict[str, Any]]:
 def measured_elsewhere(name: str) -> list[dict[str, Any]]:
     """What the checkpoint makes of official samples, and the best baseline of each set."""
     measured = []
-    for images, rows in known_results("official_samples").get("zero_shot", {}).items():
-        metric = next((metric for metric in ("accuracy", "psnr") if metric in rows[0]), None)
-        own = [row for row in rows if row["name"] == name]
-        if metric is not None and own:
-            rivals = [row for row in rows if row["name"] not in SHIPPED]
-            pair = own[0], max(rivals, key=lambda row: row[metric])
-            kept = [
+    for images, metric, own, best in zero_shot_claims(known_results("official_samples")):
+        if own["name"] == name:
+            rows = [
                 {"name": row["name"], metric: row[metric], "intervals": {metric: row["intervals"][metric]}}
-                for row in pair
+                for row in (own, best)
             ]
-            measured.append({"images": images, "metric": metric, "rows": kept})
+            measured.append({"images": images, "metric": metric, "rows": rows})
     return measured
 
 

@@ -152,15 +152,20 @@ def resize_images(dataset: Dataset, size: tuple[int, int]) -> Dataset:
     if own.shape[1:] == size:
         return dataset
     logger.info("Images of %dx%d pixels are resized to %dx%d.", *own.shape[1:], *size)
-    resize = LensMAEImageProcessor(normalization="none", do_resize=True, size=size)
     features = dataset.features.copy()
     features["image"] = type(own)(shape=(own.shape[0], *size), dtype=own.dtype)
     resized = dataset.map(
-        lambda rows: {"image": list(resize(list(rows["image"]), return_tensors="np").pixel_values)},
+        lambda rows: {"image": list(resize_arrays(rows["image"], size))},
         batched=True,
         features=features,
     )
     return resized.with_format("numpy")
+
+
+def resize_arrays(images: Iterable[np.ndarray], size: tuple[int, int]) -> np.ndarray:
+    """Resizes images `(images, bands, height, width)` in float to a height and width, as `resize_images` does."""
+    resize = LensMAEImageProcessor(normalization="none", do_resize=True, size=size)
+    return resize(list(images), return_tensors="np").pixel_values
 
 
 class LensPipeline:

@@ -36,6 +36,7 @@ from lens_transformers import LensMAEForPreTraining, LensMAEImageProcessor, pipe
 from lens_transformers.data import LensDataCollator, MaskedCollator
 from lens_transformers.data.folders import files_in, files_like, is_pattern
 from lens_transformers.data.images import fill_missing
+from lens_transformers.data.reading import size_and_time
 from lens_transformers.data.report import filled_in_words
 from lens_transformers.evaluation.reconstruction import in_flux, masked_errors
 from lens_transformers.hub.files import check_checkpoint, from_json
@@ -129,7 +130,7 @@ def run(arguments: PredictionArguments) -> None:
             f"{parts.folder} holds what a stopped run on other files finished, such as {min(strange)}. Repeat its "
             "command to go on with it, or delete that folder."
         )
-    if changed := [file for file, stamp in finished.items() if stamp != stamp_of(file)]:
+    if changed := [file for file, stamp in finished.items() if tuple(stamp) != size_and_time(file)]:
         raise ValueError(
             f"{parts.folder} holds what a stopped run made of {changed[0]} before that file was changed: delete that "
             "folder to begin anew."
@@ -140,7 +141,7 @@ def run(arguments: PredictionArguments) -> None:
     with tqdm(total=len(files), initial=len(finished), unit="file") as bar:
         for start in range(0, len(waiting), arguments.batch_size):
             batch = waiting[start : start + arguments.batch_size]
-            stamps = {file: stamp_of(file) for _, file in batch}
+            stamps = {file: size_and_time(file) for _, file in batch}
             rows = predict(batch, appliers, arguments)
             if rows:
                 columns = {name: [row[name] for row in rows] for name in rows[0]}
@@ -166,17 +167,8 @@ def describe(arguments: PredictionArguments) -> str:
         for pattern in ("*.safetensors", "config.json", "preprocessor_config.json")
         for path in sorted(Path(checkpoint).glob(pattern))
     ]
-    stamps = {str(path): stamp_of(path) for path in paths}
+    stamps = {str(path): size_and_time(path) for path in paths}
     return json.dumps({**{name: getattr(arguments, name) for name in names}, "stamps": stamps})
-
-
-def stamp_of(path: str | Path) -> list[int] | None:
-    """Size and time, which tell a file from what it becomes when it is changed; `None` where there is none."""
-    try:
-        status = Path(path).stat()
-    except OSError:
-        return None  # whoever reads it will say what is wrong
-    return [status.st_size, status.st_mtime_ns]
 
 
 def load_appliers(arguments: PredictionArguments) -> list[Any]:

@@ -281,10 +281,10 @@ def write_predictions(
     columns["label"] = labels
     columns |= {f"probability_{name}": probabilities[:, index] for index, name in enumerate(LABEL_NAMES)}
     columns["temperature"] = np.full(len(test), temperature)
-    parameters = [name for name in test.features if name not in (*IMAGE_COLUMNS, "label")]
+    parameters = [name for name in test.features if name not in (*IMAGE_COLUMNS, *columns)]
     # In numpy's format, numbers of 64 bits would lose half of them.
     exact = test.with_format("arrow")
-    columns |= {name: exact[name].combine_chunks() for name in parameters if name not in columns}
+    columns |= {name: exact[name].combine_chunks() for name in parameters}
     with written_whole(path) as temporary:
         pq.write_table(pa.table(columns), temporary)
 

@@ -9,8 +9,8 @@ import numpy as np
 from datasets import DatasetDict, Image, load_dataset
 from PIL import Image as PilImage
 from PIL import UnidentifiedImageError
-from transformers.utils import logging
 
+from ..models.lens_mae.image_processing_lens_mae import flux_of_levels
 from .folders import NoSuchSplitError, count_classes
 from .images import as_image
 from .reading import Item, RowSource
@@ -18,8 +18,6 @@ from .report import named
 
 
 __all__ = ["PICTURE_SUFFIXES", "PictureReader", "pictures_source", "read_picture"]
-
-logger = logging.get_logger(__name__)
 
 PICTURE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
 
@@ -100,11 +98,7 @@ def read_picture(file: str | IO[bytes], white_flux: float | None = None) -> np.n
                 picture.seek(frame)
                 pixels = np.asarray(picture)
                 if pixels.dtype == np.uint8 and white_flux is not None:
-                    logger.warning_once(
-                        f"Pictures of 8 bits are taken as flux from 0 to {white_flux:g} in 255 steps, which hide "
-                        "faint substructure. For results to rely on give .npy or FITS files."
-                    )
-                    pixels = pixels * np.float32(white_flux / 255)
+                    pixels = flux_of_levels(pixels, white_flux)
                 frames.append(np.moveaxis(pixels, -1, 0) if pixels.ndim == 3 else pixels[None])
     except UnidentifiedImageError as error:
         raise ValueError("named as a picture but no picture file that can be read, or damaged.") from error

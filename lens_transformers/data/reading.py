@@ -132,12 +132,13 @@ def _fingerprint(source: RowSource, on_error: OnError, nan_fill: float | None) -
     for item in source.items:
         for path in item.paths:
             if path not in stats:
-                stats[path] = _size_and_time(path)
+                stats[path] = size_and_time(path)
         key.update(repr((item, [stats[path] for path in item.paths])).encode(errors="surrogateescape"))
     return key.hexdigest()[:32]
 
 
-def _size_and_time(path: str) -> tuple[int, int] | None:
+def size_and_time(path: str | Path) -> tuple[int, int] | None:
+    """What tells a file from what it becomes when it is changed; `None` where there is none."""
     try:
         status = os.stat(path)
     except OSError:

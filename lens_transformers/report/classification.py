@@ -12,8 +12,7 @@ from ..evaluation import ClassificationMetric, pca_logistic_rows
 from ..evaluation.explanation import explain_by_all
 from ..evaluation.pointing import plant_subhalos, pointing_rows
 from ..hub.results import in_words
-from ..models.lens_mae import LensMAEImageProcessor
-from ..pipelines import LensClassification
+from ..pipelines import LensClassification, resize_arrays
 from ..simulation.scenes import AXION, CDM, NO_SUB
 from ..visualization import (
     plot_attention_maps,
@@ -100,17 +99,22 @@ def describe_answers(
     own = {"name": results["model"]["name"], "split": evaluation.split, **metric}
     calibrations = {"as it is": probabilities}
     if temperature != 1:
-        # Logits are the logarithms of probabilities, but for a number that softmax does not see.
-        logits = np.log(np.maximum(probabilities, np.finfo(float).tiny))
-        calibrated = softmax(logits / temperature, axis=1)
+        calibrated = at_temperature(probabilities, temperature)
         calibrations[f"temperature {temperature:.2f}"] = calibrated
-        at_temperature = ClassificationMetric(LABEL_NAMES).compute(predictions=calibrated, references=labels)
-        own["ece_calibrated"] = at_temperature["ece"]
-        own["intervals"]["ece_calibrated"] = at_temperature["intervals"]["ece"]
+        scores = ClassificationMetric(LABEL_NAMES).compute(predictions=calibrated, references=labels)
+        own["ece_calibrated"] = scores["ece"]
+        own["intervals"]["ece_calibrated"] = scores["intervals"]["ece"]
     results["rows"] = [own, *results["rows"][1:]]
     evaluation.figures["roc"] = plot_roc(labels, probabilities, LABEL_NAMES, train=learnt)
     evaluation.figures["confusion"] = plot_confusion(labels, predicted, LABEL_NAMES)
     evaluation.figures["calibration"] = plot_calibration(labels, calibrations, LABEL_NAMES)
+
+
+def at_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """Probabilities `(images, classes)` of logits divided by a temperature, of those at a temperature of one."""
+    # Logits are the logarithms of probabilities, but for a number that softmax does not see.
+    logits = np.log(np.maximum(probabilities, np.finfo(float).tiny))
+    return softmax(logits / temperature, axis=1)
 
 
 def add_worst_answers(evaluation: Evaluation, test: Dataset, probabilities: np.ndarray) -> np.ndarray:
@@ -157,10 +161,8 @@ def _explain(evaluation: Evaluation, model: Any, image_processor: Any, test: Dat
     planted = plant_subhalos(config, _NUM_PLANTED)
     size = test.features["image"].shape[1:]
     if planted.images.shape[2:] != size:  # as the images of the set were
-        resize = LensMAEImageProcessor(normalization="none", do_resize=True, size=size)
-        resized = resize(list(planted.images), return_tensors="np").pixel_values
         scale = planted.pixel_scale_arcsec * planted.images.shape[-1] / size[-1]
-        planted = replace(planted, images=resized, pixel_scale_arcsec=scale)
+        planted = replace(planted, images=resize_arrays(planted.images, size), pixel_scale_arcsec=scale)
     maps, refused = explain_by_all(model, image_processor, planted.images, [ids["cdm"]] * _NUM_PLANTED)
     said = LensClassification(model, image_processor)(planted.images).labels
     evaluation.figures["planted_subhalos"] = plot_attention_maps(

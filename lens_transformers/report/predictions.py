@@ -5,11 +5,10 @@ from typing import Any
 
 import numpy as np
 from datasets import ClassLabel, Dataset
-from scipy.special import softmax
 
 from ..data import LABEL_NAMES
 from ..data.schema import class_of
-from .classification import add_worst_answers, describe_answers
+from .classification import add_worst_answers, at_temperature, describe_answers
 from .evaluated import Evaluation, parameter_figures
 from .versions import versions
 
@@ -52,8 +51,7 @@ def evaluate_predictions(path: str | Path) -> Evaluation:
             raise ValueError(f"{path}: temperature must be one positive number, the same in all rows.")
         temperature = float(temperatures[0])
         # As the network said it, of which the page tells both. What sums to something else than one still does.
-        logits = np.log(np.maximum(probabilities, np.finfo(float).tiny))
-        probabilities = softmax(logits * temperature, axis=1) * probabilities.sum(axis=1, keepdims=True)
+        probabilities = at_temperature(probabilities, 1 / temperature) * probabilities.sum(axis=1, keepdims=True)
     results: dict[str, Any] = {
         "task": "classification",
         "title": path.resolve().parent.name if path.stem == "predictions" else path.stem,

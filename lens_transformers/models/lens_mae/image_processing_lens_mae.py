@@ -477,12 +477,16 @@ def _pixels_of_picture(image: Any, num_bands: int | None, white_flux: float | No
         pixels = pixels[..., 0]
     if pixels.dtype != np.uint8:
         return pixels
-    white = 255 if white_flux is None else white_flux
+    return flux_of_levels(pixels, 255 if white_flux is None else white_flux)
+
+
+def flux_of_levels(levels: np.ndarray, white_flux: float) -> np.ndarray:
+    """Make flux of the grey levels of a picture of 8 bits, of which white, 255, stands for `white_flux`."""
     logger.warning_once(
-        f"A picture of 8 bits is taken as flux from 0 to {white:g} in 255 steps, which hide faint substructure. "
-        "For results to rely on give arrays of floats."
+        f"A picture of 8 bits is taken as flux from 0 to {white_flux:g} in 255 steps, which hide faint substructure. "
+        "For results to rely on give floats: arrays, .npy or FITS files."
     )
-    return pixels * np.float32(white / 255)
+    return levels * np.float32(white_flux / 255)
 
 
 def _float32_tensor(image: torch.Tensor | np.ndarray) -> torch.Tensor:
