@@ -79,7 +79,9 @@ class RunTrainer(LensTrainer):
         if self.args.ema_decay:
             if self.is_fsdp_enabled or self.is_deepspeed_enabled:
                 raise ValueError("--ema_decay needs whole weights in each process; FSDP and DeepSpeed keep shards.")
-            self.averaged = AveragedModel(self.model, multi_avg_fn=partial(_average, self.args.ema_decay))
+            # With the statistics of its batch norms: those of the last weights would not be its own.
+            average = partial(_average, self.args.ema_decay)
+            self.averaged = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
             self.add_callback(Averaging(self.averaged))
         self._stop = StopOnSignal(self.accelerator)
         self._micro_step = 0
@@ -542,6 +544,9 @@ def _check_number_of_images(train, arguments: LensTrainingArguments) -> None:
 
 
 def _average(decay: float, averaged: list[torch.Tensor], trained: list[torch.Tensor], num_averaged: torch.Tensor):
+    if not averaged[0].is_floating_point():  # batches that a norm has counted
+        torch._foreach_copy_(averaged, trained)
+        return
     # The first weights, which are random, are forgotten sooner than the decay alone would.
     step = float(num_averaged)
     weight = 1 - min(decay, (1 + step) / (10 + step))

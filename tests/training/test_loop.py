@@ -34,17 +34,19 @@ def read_json(path):
     return json.loads(path.read_text())
 
 
-def test_an_average_of_the_weights_is_what_is_saved(rings, run_script, tmp_path):
+@pytest.mark.parametrize("kind", ["decoder_pred.weight", "running_var"])
+def test_an_average_of_the_weights_and_of_their_statistics_is_what_is_saved(kind, rings, run_script, tmp_path):
     flags = ["--dataset", rings, *QUICK, "--save_strategy", "steps", "--save_steps", 1]
     run_script(run_mae, *flags, "--ema_decay", 0.9, "--output_dir", tmp_path)
     expected = None
     for step in (1, 2, 3):
         trained = torch.load(tmp_path / f"checkpoint-{step}/trained_weights.pt", weights_only=True)
         weight = 1 if step == 1 else 1 - step / (9 + step)
-        value = trained["decoder.decoder_pred.weight"].double()
+        name = next(name for name in trained if name.endswith(kind))
+        value = trained[name].double()
         expected = value if expected is None else expected + weight * (value - expected)
     for folder in (tmp_path, tmp_path / "checkpoint-3"):
-        saved = load_file(folder / "model.safetensors")["decoder.decoder_pred.weight"].double()
+        saved = load_file(folder / "model.safetensors")[name].double()
         torch.testing.assert_close(saved, expected, rtol=1e-5, atol=1e-7)
     assert not torch.equal(saved, value)
 
