@@ -6,6 +6,7 @@ from typing import Any
 
 import datasets
 import numpy as np
+from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix
 
 from ..data.schema import LABEL_NAMES
@@ -27,7 +28,9 @@ class ClassificationMetric(InMemoryMetric):
     `confusion_matrix` as nested lists with true classes as rows.
 
     The AUC of a class that no reference or every reference belongs to is undefined: it and the macro mean are NaN,
-    with a warning. Chance alone makes an `ece`, and a resample's is larger: the interval of a small one lies above it.
+    with a warning. Where every image is right, or none, so is every resample: the interval of `accuracy`, and of
+    `f1_micro`, which is the same, is then Wilson's (1927, doi:10.1080/01621459.1927.10502953). Chance alone makes an
+    `ece`, and a resample's is larger: the interval of a small one lies above it.
 
     Args:
         class_names: Names of the classes in the order of their ids.
@@ -107,6 +110,10 @@ class ClassificationMetric(InMemoryMetric):
             }
 
         result = compute_with_intervals(statistics, num_images, confidence_level, seed)
+        if result["accuracy"] in (0, 1):
+            num_right = round(result["accuracy"] * num_images)
+            interval = binomtest(num_right, num_images).proportion_ci(confidence_level, method="wilson")
+            result["intervals"] |= dict.fromkeys(("accuracy", "f1_micro"), [float(interval.low), float(interval.high)])
         return {**result, "confusion_matrix": confusion_matrix(labels, predicted, labels=ids).tolist()}
 
 

@@ -77,6 +77,17 @@ def test_intervals_are_numbers_that_json_can_keep():
     assert all(low < result[name] < high for name, (low, high) in result["intervals"].items() if name != "ece")
 
 
+@pytest.mark.parametrize("is_right", [True, False])
+def test_images_that_are_all_right_or_all_wrong_leave_room_for_others(is_right):
+    labels = np.arange(30) % 3
+    probabilities = np.eye(3)[labels if is_right else (labels + 1) % 3]
+    scores = ClassificationMetric().compute(predictions=probabilities, references=labels)
+    room = 1.959964**2 / (30 + 1.959964**2)
+    expected = [1 - room, 1] if is_right else [0, room]
+    assert scores["accuracy"] == is_right
+    assert scores["intervals"]["accuracy"] == scores["intervals"]["f1_micro"] == pytest.approx(expected, abs=1e-6)
+
+
 def test_a_class_of_few_images_has_an_interval_of_the_resamples_that_it_is_in():
     probabilities, labels = _predictions()
     labels[labels == 1], labels[0] = 2, 1
