@@ -211,9 +211,10 @@ class FitsReader:
         if psfs:
             row["psf"] = np.concatenate(_one_size(psfs, self.layout.psf_size))
         scales = [scale for plane in planes for scale in plane.pixel_scales]
-        if max(scales) > _MAX_SCALE_RATIO * min(scales):
-            raise ValueError(f"its bands have pixels of {min(scales):.4g} to {max(scales):.4g} arcsec; resample them.")
-        row["pixel_scale_arcsec"] = scales[0]
+        known = [scale for scale in scales if math.isfinite(scale)]  # a band may have no coordinates
+        if known and max(known) > _MAX_SCALE_RATIO * min(known):
+            raise ValueError(f"its bands have pixels of {min(known):.4g} to {max(known):.4g} arcsec; resample them.")
+        row["pixel_scale_arcsec"] = known[0] if known else math.nan
         units = sorted({plane.unit for plane in planes if plane.unit})
         row["flux_unit"] = ", ".join(units) or None
         if outside := max(plane.num_outside for plane in planes):

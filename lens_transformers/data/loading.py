@@ -157,7 +157,7 @@ def load_lensing_dataset(
         return dataset
     if streaming:
         return dataset.to_iterable_dataset(min(max(len(dataset) // ROWS_PER_CHUNK, 1), _MAX_STREAM_SHARDS))
-    return LensDataset.of(dataset)
+    return LensDataset.of(dataset.with_format("numpy"))
 
 
 def files_of_rows(

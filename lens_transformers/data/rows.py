@@ -23,7 +23,7 @@ class LensDataset(Dataset):
 
     @classmethod
     def of(cls, dataset: Dataset) -> LensDataset:
-        """Gives the same rows, in numpy format."""
+        """Gives the same rows, in the same format."""
         rows = cls(
             dataset.data,
             info=dataset.info,
@@ -31,11 +31,14 @@ class LensDataset(Dataset):
             indices_table=dataset._indices,
             fingerprint=dataset._fingerprint,
         )
-        return rows.with_format("numpy")
+        rows.set_format(**dataset.format)
+        return rows
 
     def __getitems__(self, keys: Sequence[int]) -> list[dict[str, Any]]:
         """Gives rows in numpy format, numbers in their own dtype; in other formats as datasets does."""
-        is_numpy = self.format["type"] == "numpy" and self.format["columns"] == self.column_names
+        own = self.format
+        has_all = set(own["columns"]) == set(self.column_names)
+        is_numpy = own["type"] == "numpy" and has_all and not own["format_kwargs"]
         indices = np.asarray(keys, dtype=np.int64)
         indices = np.where(indices < 0, indices + len(self), indices)
         if not is_numpy or self._views is None or (indices < 0).any() or (indices >= len(self)).any():
@@ -64,6 +67,9 @@ class LensDataset(Dataset):
         lengths = {tuple(map(len, parts)) for parts in chunks.values()}
         known = (Array3D, ClassLabel, Value)
         if len(lengths) != 1 or not all(isinstance(feature, known) for feature in self.features.values()):
+            return None
+        # Arrow would make floats of whole numbers among which some are missing.
+        if any(part.null_count and pa.types.is_integer(part.type) for parts in chunks.values() for part in parts):
             return None
         return {name: [chunk.to_numpy(zero_copy_only=False) for chunk in parts] for name, parts in chunks.items()}
 

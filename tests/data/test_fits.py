@@ -186,6 +186,18 @@ def test_bands_of_other_pixel_scales_are_refused(tmp_path):
         _load(tmp_path, FitsLayout(bands=("g", "r")))
 
 
+@pytest.mark.parametrize("order", [("G", "R", "I"), ("R", "I", "G"), ("R", "G", "I")])
+def test_a_band_without_coordinates_hides_no_other_pixel_scale(order, tmp_path):
+    scales = {"G": None, "R": 0.1, "I": 0.3}
+    headers = {band: fits.Header([("PIXSCALE", scale)] if scale else []) for band, scale in scales.items()}
+    hdus = [fits.ImageHDU(_image(), header, name=band) for band, header in headers.items()]
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(tmp_path / "a.fits")
+    with pytest.raises(ValueError, match=r"its bands have pixels of 0\.1 to 0\.3 arcsec; resample them"):
+        _load(tmp_path / "a.fits", FitsLayout(hdu=order))
+    known = _load(tmp_path / "a.fits", FitsLayout(hdu=("G", "R")))[0]["pixel_scale_arcsec"]
+    assert known == pytest.approx(0.1)
+
+
 def test_bands_in_one_file_are_cut_by_their_own_coordinates_and_share_a_pixel_scale(tmp_path):
     hdus = [fits.PrimaryHDU()]
     for name, (x, y) in (("VIS", (20, 20)), ("Y", (12, 25))):

@@ -67,10 +67,32 @@ def test_chosen_rows_and_columns_and_other_formats_are_those_of_datasets():
     np.testing.assert_array_equal(row["image"].numpy(), plain[8]["image"])
 
 
+def test_chosen_rows_keep_the_format_and_the_transform():
+    fast = LensDataset.of(_plain())
+    assert fast.with_format("torch").select([0, 1]).format["type"] == "torch"
+    assert fast.with_format("numpy", columns=["image"]).take(2).format["columns"] == ["image"]
+    transformed = fast.with_transform(lambda rows: {"brightest": [np.max(image) for image in rows["image"]]})
+    assert transformed.select([3])[0] == {"brightest": fast[3]["image"].max()}
+    assert transformed.shard(5, 1).__getitems__([0]) == [{"brightest": fast[2]["image"].max()}]
+
+
+def test_long_whole_numbers_keep_their_digits_where_some_are_missing():
+    identifier = 2**62 + 1
+    features = Features({**lens_features((1, 4, 4), label=False), "source_id": Value("int64")})
+    columns = {"image": np.ones((2, 1, 4, 4), np.float32), "source_id": [identifier, None]}
+    fast = LensDataset.of(Dataset.from_dict(columns, features).with_format("numpy"))
+    assert fast.__getitems__([0])[0]["source_id"] == identifier
+
+
+def test_numbers_of_another_dtype_are_left_to_datasets():
+    fast = LensDataset.of(_plain()).with_format("numpy", dtype=np.float64)
+    assert fast.__getitems__([0])[0]["image"].dtype == np.float64
+
+
 def test_a_column_of_other_kind_is_left_to_datasets():
     features = Features({**lens_features((1, 4, 4), label=False), "path": Sequence(Value("int64"))})
     plain = Dataset.from_dict({"image": np.ones((3, 1, 4, 4), np.float32), "path": [[1], [1, 2], []]}, features)
-    (row,) = LensDataset.of(plain).__getitems__([1])
+    (row,) = LensDataset.of(plain.with_format("numpy")).__getitems__([1])
     assert row["path"].tolist() == [1, 2]
 
 

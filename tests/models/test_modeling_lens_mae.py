@@ -14,7 +14,7 @@ from lens_transformers import (
     LensMAEForSuperResolution,
     LensMAEModel,
 )
-from lens_transformers.models.lens_mae.modeling_lens_mae import pad_to_blocks
+from lens_transformers.models.lens_mae.modeling_lens_mae import LensMAEAttention, pad_to_blocks
 
 
 SMALL = {
@@ -652,6 +652,33 @@ def test_eager_and_fused_attention_agree(head, config):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("head", HEADS)
+def test_every_layer_takes_the_attention_that_is_set(head, config):
+    model = head(config)
+    model.set_attn_implementation("eager")
+    attentions = [module for module in model.modules() if isinstance(module, LensMAEAttention)]
+    assert {attention.config._attn_implementation for attention in attentions} == {"eager"}
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_replica_on_another_gpu_gives_the_same(head, config):
+    """Trainer makes them, by DataParallel, where it sees several GPUs and no launcher; their weights are no parameters."""
+    model = head(config).eval()
+    inputs = {"pixel_values": torch.rand(2, 1, 32, 32)}
+    if head is LensMAEForPreTraining:
+        inputs["noise"] = torch.rand(2, (32 // config.mask_block_size) ** 2)
+    replicas = {module: module._replicate_for_data_parallel() for module in model.modules()}
+    for module, replica in replicas.items():
+        for name, child in module._modules.items():
+            if child is not None:
+                setattr(replica, name, replicas[child])
+        for name, value in {**module._parameters, **module._buffers}.items():
+            vars(replica)[name] = None if value is None else value.detach()
+    with torch.no_grad():
+        outputs, expected = replicas[model](**inputs), model(**inputs)
+    torch.testing.assert_close(outputs.to_tuple(), expected.to_tuple(), rtol=0, atol=0)
+
+
 def test_attention_weights_come_with_eager_attention(config):
     config._attn_implementation = "eager"
     outputs = LensMAEModel(config)(torch.rand(2, 1, 32, 32), output_attentions=True)
@@ -783,6 +810,19 @@ def test_a_single_output_takes_any_number_for_a_label(config):
 def test_labels_out_of_range_are_refused(config):
     with pytest.raises(ValueError, match="class numbers from 0 to 2.*these range from 1 to 3"):
         LensMAEForClassification(config)(torch.rand(2, 1, 32, 32), labels=torch.tensor([1, 3]))
+
+
+def test_labels_of_any_whole_type_are_classes_and_floats_are_refused(config):
+    model, images = LensMAEForClassification(config).eval(), torch.rand(2, 1, 32, 32)
+    losses = [model(images, labels=torch.tensor([1, 2]).to(dtype)).loss for dtype in (torch.int32, torch.int64)]
+    assert losses[0] == losses[1]
+    fresh = LensMAEForClassification(LensMAEConfig(**SMALL, num_labels=3))
+    for given in (model, fresh):
+        with pytest.raises(ValueError, match="whole numbers; these are torch.float32. For several labels an image"):
+            given(images, labels=torch.tensor([[0.2, 0.3, 0.5], [1.0, 0.0, 0.0]]))
+    assert fresh.config.problem_type is None
+    fresh.config.problem_type = "multi_label_classification"
+    assert fresh(images, labels=torch.eye(3)[:2]).loss > 0
 
 
 def test_super_resolution_labels_of_another_size_are_refused():
