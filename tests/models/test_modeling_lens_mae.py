@@ -662,7 +662,7 @@ def test_every_layer_takes_the_attention_that_is_set(head, config):
 
 @pytest.mark.parametrize("head", HEADS)
 def test_a_replica_on_another_gpu_gives_the_same(head, config):
-    """Trainer makes them, by DataParallel, where it sees several GPUs and no launcher; their weights are no parameters."""
+    """Where Trainer sees several GPUs and no launcher it makes replicas, whose weights are no parameters."""
     model = head(config).eval()
     inputs = {"pixel_values": torch.rand(2, 1, 32, 32)}
     if head is LensMAEForPreTraining:
