@@ -2,9 +2,11 @@
 
 import hashlib
 import math
+import operator
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -61,12 +63,12 @@ class LensAugmentation:
         if self.symmetries not in get_args(Symmetries):
             raise ValueError(f"symmetries must be one of {', '.join(get_args(Symmetries))}, got {self.symmetries!r}.")
         for name in ("max_shift", "max_psf_fwhm"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be a number of pixels, at least 0, got {getattr(self, name)}.")
-        if not all(0 <= std < math.inf for std in np.atleast_1d(self.noise_std)):
-            raise ValueError(f"noise_std must be at least 0, got {self.noise_std}.")
-        if not 0 <= self.max_level_step < math.inf:
-            raise ValueError(f"max_level_step must be a flux, at least 0, got {self.max_level_step}.")
+            if not _is_amount(getattr(self, name)):
+                raise ValueError(f"{name} must be a number of pixels, at least 0, got {getattr(self, name)!r}.")
+        if not all(map(_is_amount, np.atleast_1d(self.noise_std))):
+            raise ValueError(f"noise_std must be a flux, at least 0, or one a band, got {self.noise_std!r}.")
+        if not _is_amount(self.max_level_step):
+            raise ValueError(f"max_level_step must be a flux, at least 0, got {self.max_level_step!r}.")
 
     def __call__(
         self, images: torch.Tensor, targets: torch.Tensor | None = None, *, keys: Sequence[int]
@@ -127,6 +129,10 @@ class LensAugmentation:
         return torch.from_numpy(noise * stds[:, None, None]).to(images)
 
 
+def _is_amount(value: Any) -> bool:
+    return isinstance(value, Real) and 0 <= float(value) < math.inf
+
+
 # By the names that the training scripts know.
 AUGMENTATIONS = {
     "none": LensAugmentation("none"),
@@ -163,8 +169,9 @@ def sample_keys(images: np.ndarray, seed: int, epoch: int | Sequence[int]) -> li
     Returns:
         Numbers below 2**64.
     """
-    epochs = [epoch] * len(images) if isinstance(epoch, int) else epoch
-    keys = (seed.to_bytes(16, "little", signed=True) + each.to_bytes(8, "little") for each in epochs)
+    epochs = [epoch] * len(images) if isinstance(epoch, int | np.integer) else epoch
+    of_seed = operator.index(seed).to_bytes(16, "little", signed=True)
+    keys = (of_seed + operator.index(each).to_bytes(8, "little") for each in epochs)
     # A checksum reads the pixels four times as fast as a hash does; two images that share one only turn alike.
     checksums = (zlib.crc32(np.ascontiguousarray(image).data).to_bytes(4, "little") for image in images)
     pairs = zip(checksums, keys, strict=True)

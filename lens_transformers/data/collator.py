@@ -71,7 +71,8 @@ class LensDataCollator:
         """Collates rows into a batch.
 
         Args:
-            rows: Rows with `image` and what the task needs, of a dataset in numpy or torch format.
+            rows: Rows with `image` and what the task needs, of a dataset in numpy or torch format. Images are
+                `(bands, height, width)`, or `(height, width)` of one band.
 
         Returns:
             `pixel_values` `(batch, bands, height, width)` and `labels`, `(batch,)` or
@@ -79,14 +80,17 @@ class LensDataCollator:
             and images in float32.
 
         Raises:
-            ValueError: If a row lacks a column that the task needs, or images differ in size and are not all of a row:
-                alone they become those of one size where the image processor resizes.
+            ValueError: If a row lacks a column that the task needs, an array is no image, images differ in size and
+                are not all of a row (alone they become those of one size where the image processor resizes), or the
+                image processor would scale an imprint by its own extremes.
         """
         images: Any = _arrays(rows, "image")
         targets = None
         if self.task == "super_resolution":
             targets = _stacked(rows, "target")
         elif self.task == "pretraining" and "imprint" in rows[0]:
+            if getattr(self.image_processor, "normalization", None) == "min_max":
+                raise ValueError("An imprint cannot be scaled as its image by normalization min_max: take arcsinh.")
             targets = _stacked(rows, "imprint")
         if targets is not None or self.augmentation != AUGMENTATIONS["none"]:
             images = _stacked(rows, "image")
@@ -160,8 +164,19 @@ class EpochCallback(TrainerCallback):
 
 def _arrays(rows: Sequence[Mapping[str, Any]], column: str) -> torch.Tensor | list[np.ndarray]:
     """The arrays of a column, in one piece where they are of one size."""
-    arrays = [np.asarray(_value(row, column), dtype=np.float32) for row in rows]
+    arrays = [_with_bands(np.asarray(_value(row, column), dtype=np.float32), column) for row in rows]
     return torch.from_numpy(np.stack(arrays)) if len({array.shape for array in arrays}) == 1 else arrays
+
+
+def _with_bands(array: np.ndarray, column: str) -> np.ndarray:
+    if array.ndim == 2:
+        return array[None]
+    if array.ndim != 3:
+        raise ValueError(
+            f"Column {column!r} holds an array of the shape {array.shape}: give (bands, height, width), or "
+            "(height, width)."
+        )
+    return array
 
 
 def _stacked(rows: Sequence[Mapping[str, Any]], column: str) -> torch.Tensor:

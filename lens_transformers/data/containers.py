@@ -48,10 +48,10 @@ def containers_source(source: Path, split: str, *, task: str) -> RowSource:
     """Recognises one HDF5 or `.npz` file, or a folder of them.
 
     Arrays are found by name: images under `image`, `images`, `x`, `data` or `lr`, targets under `target` or `hr`,
-    labels under `label`, `labels` or `y`; or the images of one class under its name. Where there are no labels, the
-    name of the file or of its folder tells the class. A split stands in the name
-    of the array (`x_train`, `test/images`), of the file (`train.npz`) or of its folder. Other arrays of one number an
-    image become columns. Images are `(images, height, width)`, `(images, bands, height, width)` or
+    labels under `label`, `labels` or `y`, one an image or one for all; or the images of one class under its name.
+    Where there are no labels, the name of the file or of its folder tells the class. A split stands in the name of the
+    array (`x_train`, `test/images`), of the file (`train.npz`) or of its folder. Other arrays of one number an image
+    become columns. Images are `(images, height, width)`, `(images, bands, height, width)` or
     `(images, height, width, bands)`.
 
     Args:
@@ -109,7 +109,7 @@ class _Group:
 
     path: str
     split: str | None
-    label: str | None
+    label: object
     keys: dict[str, str]
     labels: list
     parameters: dict[str, np.ndarray]
@@ -181,14 +181,18 @@ def _add_columns(group: _Group, others: dict[str, str]) -> None:
     label_key = group.keys.pop("label", None)
     try:
         arrays = {column: _array(group.path, key) for column, key in group.keys.items()}
-        lengths = {column: len(array) for column, array in arrays.items()}
         for array in arrays.values():
             check_real(array.dtype)
             if len(array.shape) not in (3, 4):
                 raise ValueError(f"an array of images has 3 or 4 axes, got shape {array.shape}.")
+        lengths = {column: len(array) for column, array in arrays.items()}
         if label_key:
-            group.labels = list(_array(group.path, label_key)[()])
-            lengths["label"] = len(group.labels)
+            labels = _array(group.path, label_key)
+            if labels.shape == ():
+                group.label = labels[()]
+            else:
+                group.labels = list(labels[()])
+                lengths["label"] = len(group.labels)
         if len(set(lengths.values())) > 1:
             raise ValueError(f"its arrays differ in length: {lengths}.")
         for name, key in others.items():

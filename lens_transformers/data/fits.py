@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,9 @@ class FitsLayout:
         companions: Whether files that are named as noise maps and PSFs become columns, or are left out.
         cutout: Width and height in pixels of cutouts at the positions of a catalogue, or around the centre.
         fill: Flux of the pixels of a cutout that lie outside of the image.
+
+    Raises:
+        ValueError: If an argument is of a kind or value that cannot be used.
     """
 
     hdu: Hdu | tuple[Hdu, ...] | None = None
@@ -77,10 +81,25 @@ class FitsLayout:
     fill: float = 0.0
 
     def __post_init__(self):
-        if self.cutout is not None and self.cutout < 2:
-            raise ValueError(f"cutout must be at least 2 pixels, got {self.cutout}.")
-        if self.psf_size is not None and self.psf_size < 1:
-            raise ValueError(f"psf_size must be at least 1 pixel, got {self.psf_size}.")
+        for name in ("hdu", "bands", "noise_hdu", "psf_hdu"):
+            if isinstance(value := getattr(self, name), list):  # as JSON has them
+                object.__setattr__(self, name, tuple(value))
+        for name in ("hdu", "noise_hdu", "psf_hdu"):
+            value = getattr(self, name)
+            if value is not None and not (_names(value) and all(map(_is_hdu, _names(value)))):
+                raise ValueError(
+                    f"{name} must be the number or name of an HDU, or a tuple of one a band, got {value!r}."
+                )
+        if not isinstance(self.bands, tuple) or not all(isinstance(band, str) for band in self.bands):
+            raise ValueError(f"bands must be a tuple of words, one a band, got {self.bands!r}.")
+        for name, lowest in (("cutout", 2), ("psf_size", 1)):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, int | np.integer) and value >= lowest):
+                raise ValueError(f"{name} must be a whole number of pixels, at least {lowest}, got {value!r}.")
+        if not isinstance(self.companions, bool):
+            raise ValueError(f"companions must be True or False, got {self.companions!r}.")
+        if not isinstance(self.fill, Real):
+            raise ValueError(f"fill must be a flux, got {self.fill!r}.")
 
 
 def fits_source(source: Path, split: str, *, need_labels: bool, layout: FitsLayout) -> RowSource:
@@ -288,6 +307,10 @@ class _Unsuitable(ValueError):
 
 def _names(hdu: Hdu | tuple[Hdu, ...] | None) -> tuple[Hdu | None, ...]:
     return hdu if isinstance(hdu, tuple) else (hdu,)
+
+
+def _is_hdu(name: object) -> bool:
+    return isinstance(name, Hdu | np.integer) and not isinstance(name, bool)
 
 
 def find_image(hdus: fits.HDUList, name: Hdu | None) -> Any:

@@ -154,7 +154,7 @@ def count_classes(labels: Iterable[object], source: Path, split: str, need_label
             strange = next(label for label in labels if _class_or_other(label) == _UNKNOWN)
             why = f" {num_strange} of {len(labels)} labels name no class, first {strange!r}."
         raise ValueError(f"{named(source)}, split {split!r}: no images of class {', '.join(missing)}.{why}")
-    return ", ".join(f"{count} {label}" for label, count in counts.items())
+    return ", ".join(f"{count} {label}" for label, count in counts.items()) or "no images"
 
 
 def _class_or_other(label: object) -> str:

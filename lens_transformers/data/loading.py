@@ -18,7 +18,7 @@ from .reading import RowSource, read_rows
 from .report import LoadReport, OnError, check_on_error, named
 from .rows import LensDataset
 from .schema import ROWS_PER_CHUNK
-from .splits import class_counts, split_by_content
+from .splits import check_division, class_counts, split_by_content
 from .super_resolution import pairs_source
 from .tables import is_hub_name, is_table_folder, load_table, stream_table
 from .tasks import Task, check_task
@@ -127,6 +127,9 @@ def load_lensing_dataset(
     check_on_error(on_error)
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}.")
+    if split_fractions is not None:
+        check_division(split_fractions, split_seed)
+    layout = _layout_of(layout)
     made = split_fractions is not None and split in split_fractions
     if made and streaming:
         raise ValueError("split_fractions needs the pixels of every image: load without streaming, then stream.")
@@ -143,7 +146,7 @@ def load_lensing_dataset(
             source, loaded_split, task, on_error=on_error, nan_fill=nan_fill, num_workers=num_workers
         )
     else:
-        rows = _recognise(Path(source), loaded_split, task, layout or FitsLayout())
+        rows = _recognise(Path(source), loaded_split, task, layout)
         dataset, found = read_rows(rows, on_error=on_error, nan_fill=nan_fill, num_workers=num_workers)
     if made and isinstance(dataset, Dataset):
         splits = split_by_content(dataset, split_fractions or {}, split_seed)
@@ -174,10 +177,22 @@ def files_of_rows(
     """
     if str(source).startswith("simulate:") or _is_table(source):
         return None
-    return [item.paths[0] for item in _recognise(Path(source), split, task, layout or FitsLayout()).items]
+    return [item.paths[0] for item in _recognise(Path(source), split, task, _layout_of(layout)).items]
+
+
+def _layout_of(layout: FitsLayout | None) -> FitsLayout:
+    if layout is None:
+        return FitsLayout()
+    if not isinstance(layout, FitsLayout):
+        raise ValueError(f"layout must be a FitsLayout, such as FitsLayout(hdu=1), got {layout!r}.")
+    return layout
 
 
 def _is_table(source: str | Path) -> bool:
+    if not isinstance(source, str | os.PathLike):
+        raise ValueError(
+            f"source must be the path or the name of a set, got an object of type {type(source).__name__}."
+        )
     path = Path(source)
     try:
         if path.is_dir():

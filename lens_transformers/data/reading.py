@@ -268,6 +268,8 @@ def _write_kept_part(start: int) -> _Part:
 
 def _features(source: RowSource) -> tuple[Features, Item]:
     """The columns, from the first item that can be read, and that item."""
+    if not source.items:
+        raise ValueError(f"{source.recognised} Give a set that holds some.")
     reason = ""
     for item in source.items:
         try:

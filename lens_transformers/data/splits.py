@@ -3,8 +3,10 @@
 import hashlib
 import logging
 import math
+import operator
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
+from numbers import Real
 
 import numpy as np
 from datasets import Dataset, DatasetDict
@@ -13,7 +15,14 @@ from .folders import SPLITS
 from .schema import LABEL_NAMES
 
 
-__all__ = ["class_counts", "content_hashes", "count_duplicates", "find_duplicates", "split_by_content"]
+__all__ = [
+    "check_division",
+    "class_counts",
+    "content_hashes",
+    "count_duplicates",
+    "find_duplicates",
+    "split_by_content",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -59,14 +68,11 @@ def split_by_content(
         The splits, each in the dataset's order.
 
     Raises:
-        ValueError: If the fractions do not sum to one, or a split or one of its classes stays empty.
+        ValueError: If the fractions do not sum to one, the seed is no whole number, or a split or one of its classes
+            stays empty.
     """
-    known = [name for name in SPLITS if name != "all"]
-    if not fractions or not set(fractions) <= set(known) or min(fractions.values()) <= 0:
-        raise ValueError(f"fractions must give some of {', '.join(known)} a positive share, got {dict(fractions)}.")
-    if not math.isclose(sum(fractions.values()), 1):
-        raise ValueError(f"fractions must sum to 1, got {dict(fractions)}.")
-    key, person = seed.to_bytes(16, "little", signed=True), purpose.encode()
+    check_division(fractions, seed)
+    key, person = operator.index(seed).to_bytes(16, "little", signed=True), purpose.encode()
     drawn = np.array(
         [
             int.from_bytes(hashlib.blake2b(content, digest_size=8, key=key, person=person).digest(), "little") / 2**64
@@ -78,6 +84,22 @@ def split_by_content(
     splits = DatasetDict({name: dataset.select(np.flatnonzero(of_row == i)) for i, name in enumerate(fractions)})
     _check_shares(class_counts(dataset), splits, fractions)
     return splits
+
+
+def check_division(fractions: Mapping[str, float], seed: int) -> None:
+    """Checks what `split_by_content` divides by.
+
+    Raises:
+        ValueError: If the fractions are none that sum to one, or the seed is no whole number.
+    """
+    known = [name for name in SPLITS if name != "all"]
+    is_known = isinstance(fractions, Mapping) and fractions and set(fractions) <= set(known)
+    if not is_known or not all(isinstance(share, Real) and share > 0 for share in fractions.values()):
+        raise ValueError(f"fractions must give some of {', '.join(known)} a positive share, got {fractions}.")
+    if not math.isclose(sum(fractions.values()), 1):
+        raise ValueError(f"fractions must sum to 1, got {dict(fractions)}.")
+    if not isinstance(seed, int | np.integer):
+        raise ValueError(f"The seed of a division must be a whole number, got {seed!r}.")
 
 
 def class_counts(dataset: Dataset) -> dict[str, int]:

@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from .least_squares import solve_normal_equations
+from .upsampling import upscale_of
 
 
 __all__ = ["LeastSquaresDownsampler"]
@@ -43,7 +44,16 @@ class LeastSquaresDownsampler:
 
         Returns:
             The downsampler itself.
+
+        Raises:
+            ValueError: If the images do not fit each other or `upscale`, or are smaller than the kernel.
         """
+        if (ratio := upscale_of(low, high)) != self.upscale:
+            raise ValueError(f"The pairs have a ratio of {ratio}, the downsampler {self.upscale}.")
+        if min(low.shape[2:]) < self.size:
+            raise ValueError(
+                f"The low-resolution images {low.shape} must be at least as wide and high as the kernel, {self.size}."
+            )
         bands, width = low.shape[1], self.size * self.upscale
         normal = torch.zeros(bands, width**2, width**2, dtype=torch.float64)
         right = torch.zeros(bands, width**2, dtype=torch.float64)

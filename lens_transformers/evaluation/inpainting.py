@@ -41,14 +41,14 @@ def mean_patch(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
         masks: `(batch, height, width)`, true where a pixel is hidden.
 
     Returns:
-        The filled images; visible pixels are unchanged.
+        The filled images, of floats; visible pixels are unchanged.
 
     Raises:
         ValueError: If the masks do not fit the images or hide all of one.
     """
     hidden = _checked(images, masks)[:, None]
     means = np.mean(images, axis=(2, 3), keepdims=True, where=~hidden, dtype=np.float64)
-    return np.where(hidden, means.astype(images.dtype), images)
+    return np.where(hidden, means.astype(np.result_type(images, np.float32)), images)
 
 
 def interpolate_masked(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
@@ -62,12 +62,12 @@ def interpolate_masked(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
         masks: `(batch, height, width)`, true where a pixel is hidden.
 
     Returns:
-        The filled images; visible pixels are unchanged.
+        The filled images, of floats; visible pixels are unchanged.
 
     Raises:
         ValueError: If the masks do not fit the images or hide all of one.
     """
-    filled = images.copy()
+    filled = images.astype(np.result_type(images, np.float32))
     for image, hidden in zip(filled, _checked(images, masks), strict=True):
         if hidden.any():
             image[:, hidden] = _harmonic(image, hidden)

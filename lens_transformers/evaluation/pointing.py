@@ -80,7 +80,9 @@ def plant_subhalos(
         positions.append(place)
         masses.append(scene.parameters["subhalo_mass_msun"])
         if len(images) == num_images:
-            scale = config.instrument.pixel_scale_arcsec
+            # Of a pair the image is the one of low resolution.
+            upscale = 1 if config.super_resolution is None else config.super_resolution.upscale
+            scale = config.instrument.pixel_scale_arcsec * upscale
             return PlantedSubhalos(np.stack(images), np.stack(positions), np.array(masses), scale)
     raise ValueError(
         f"Only {len(images)} of {num_draws * num_images} scenes of {config.name} have their subhalo on the ring."

@@ -1,5 +1,7 @@
 """Reconstruction: the error on the pixels that a masked autoencoder did not see."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,7 @@ from .masks import check_masks
 from .metric import PerImageMetric, as_array, as_image_pair
 
 
-__all__ = ["MASK_RATIOS", "ReconstructionMetric", "imprints_in_flux", "in_flux", "masked_errors"]
+__all__ = ["MASK_RATIOS", "ReconstructionMetric", "check_blocks", "imprints_in_flux", "in_flux", "masked_errors"]
 
 # At which networks are compared, whatever they were trained at.
 MASK_RATIOS = (0.5, 0.75, 0.9)
@@ -64,6 +66,25 @@ def masked_errors(predictions: np.ndarray, references: np.ndarray, masks: np.nda
     """
     squares = ((predictions.astype(np.float64) - references) ** 2).mean(axis=1)
     return squares.sum(axis=(1, 2), where=masks) / masks.sum(axis=(1, 2))
+
+
+def check_blocks(config: Any, size: Sequence[int]) -> None:
+    """Refuses images of which no block would be hidden.
+
+    Args:
+        config: That of the masked autoencoder.
+        size: Height and width of the images.
+
+    Raises:
+        ValueError: If they are too small.
+    """
+    num_blocks = math.prod(-(-side // config.mask_block_size) for side in size)
+    if num_blocks - max(int(num_blocks * (1 - config.mask_ratio)), 1) < 1:
+        raise ValueError(
+            f"Images of {size[0]}x{size[1]} pixels have {num_blocks} blocks of {config.mask_block_size} pixels: a "
+            f"mask ratio of {config.mask_ratio:g} hides none. Give larger images, or smaller blocks, "
+            "as of the configuration's mask_unit_size=1."
+        )
 
 
 def in_flux(

@@ -14,7 +14,14 @@ from .metric import as_array
 from .super_resolution import SuperResolutionMetric
 
 
-__all__ = ["LeastSquaresFilter", "bicubic_upsample", "bilinear_upsample", "nearest_upsample", "upsampling_rows"]
+__all__ = [
+    "LeastSquaresFilter",
+    "bicubic_upsample",
+    "bilinear_upsample",
+    "nearest_upsample",
+    "upsampling_rows",
+    "upscale_of",
+]
 
 _BATCH = 32
 
@@ -47,7 +54,7 @@ def upsampling_rows(
         ValueError: If pairs do not fit each other in number, bands or by one whole ratio, or as
             `SuperResolutionMetric`.
     """
-    upscale = _upscale_of(test_low, test_high)
+    upscale = upscale_of(test_low, test_high)
     upsamplers: dict[str, Callable[[np.ndarray], np.ndarray]] = {
         "Bicubic": lambda low: bicubic_upsample(low, upscale),
         "Bilinear": lambda low: bilinear_upsample(low, upscale),
@@ -77,7 +84,7 @@ def bilinear_upsample(images: np.ndarray, upscale: int) -> np.ndarray:
 
 def nearest_upsample(images: np.ndarray, upscale: int) -> np.ndarray:
     """Upsamples images `(batch, bands, height, width)` by repeating every pixel."""
-    return images.repeat(upscale, axis=-2).repeat(upscale, axis=-1)
+    return as_array("images", images).repeat(upscale, axis=-2).repeat(upscale, axis=-1)
 
 
 class LeastSquaresFilter:
@@ -117,8 +124,8 @@ class LeastSquaresFilter:
         Raises:
             ValueError: If the images do not fit each other or `upscale`.
         """
-        if _upscale_of(low, high) != self.upscale:
-            raise ValueError(f"The pairs have a ratio of {_upscale_of(low, high)}, the filter {self.upscale}.")
+        if upscale_of(low, high) != self.upscale:
+            raise ValueError(f"The pairs have a ratio of {upscale_of(low, high)}, the filter {self.upscale}.")
         num_weights = self.size**2
         normal = torch.zeros(num_weights, num_weights, dtype=torch.float64)
         right = torch.zeros(num_weights, self.upscale**2, dtype=torch.float64)
@@ -165,7 +172,12 @@ def _interpolate(images: np.ndarray, upscale: int, mode: str) -> np.ndarray:
     return F.interpolate(tensor, scale_factor=upscale, mode=mode, align_corners=False).numpy()
 
 
-def _upscale_of(low: np.ndarray, high: np.ndarray) -> int:
+def upscale_of(low: np.ndarray, high: np.ndarray) -> int:
+    """The ratio of the sizes of pairs of images `(batch, bands, height, width)`.
+
+    Raises:
+        ValueError: If they are no pairs of one whole ratio.
+    """
     upscale = high.shape[-1] // low.shape[-1]
     num_images, bands, height, width = low.shape
     if upscale < 1 or high.shape != (num_images, bands, height * upscale, width * upscale):

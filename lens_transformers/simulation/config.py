@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import yaml
 
-from .checks import NOT_NEGATIVE, POSITIVE, check_choice, check_supports
+from .checks import NOT_NEGATIVE, POSITIVE, check_choice, check_position, check_supports, check_whole
 from .codec import decode, encode
 from .cosmology import convention_deflection_scale, einstein_area_per_mass
 from .distributions import Distribution, PoissonCount, Position, Spread, Square, Uniform, support
@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 ANGLE = (-2 * np.pi, 2 * np.pi)
+MAGNITUDE = (-10.0, 60.0)
 
 # Of lensed galaxies that present surveys find; magnification makes their arcs two magnitudes brighter.
 SOURCE_MAGNITUDE = Uniform(21.5, 23.5)
@@ -69,6 +70,7 @@ class MainLens:
             raise ValueError(
                 "main_lens needs exactly one of einstein_radius_arcsec, mass_msun and velocity_dispersion_km_s."
             )
+        check_position("main_lens", self)
         check_supports(
             "main_lens",
             self,
@@ -108,6 +110,7 @@ class Source:
     colors_mag: tuple[float, ...] = ()
 
     def __post_init__(self):
+        check_position("source", self)
         check_supports(
             "source",
             self,
@@ -116,8 +119,14 @@ class Source:
             axis_ratio=(0.01, 1.0),
             position_angle_rad=ANGLE,
             intensity=POSITIVE,
-            magnitude=(-10.0, 60.0),
+            magnitude=MAGNITUDE,
         )
+        # No two magnitudes differ by more.
+        most = MAGNITUDE[1] - MAGNITUDE[0]
+        if not all(isinstance(color, int | float) and abs(color) <= most for color in self.colors_mag):
+            raise ValueError(
+                f"source.colors_mag must be magnitudes from -{most:g} to {most:g}, got {self.colors_mag}."
+            )
         if self.magnitude is not None and self.intensity != 1.0:
             raise ValueError("source.magnitude takes the place of source.intensity: give one of them.")
 
@@ -205,9 +214,9 @@ class Vortex:
     num_points: int | None = None
 
     def __post_init__(self):
+        check_position("vortex", self)
+        check_whole("vortex", self, num_points=2)
         check_supports("vortex", self, mass_msun=POSITIVE, axion_mass_log10_ev=(-26.0, -20.0), angle_rad=ANGLE)
-        if self.num_points is not None and self.num_points < 2:
-            raise ValueError(f"vortex.num_points must be null or at least 2, got {self.num_points}.")
 
 
 @dataclass(frozen=True)
@@ -232,7 +241,9 @@ class Substructure:
 class Noise:
     """Noise relative to the image: Poisson noise of the source and the sky, then Gaussian noise.
 
-    The sky's mean is subtracted again. For noise in physical units take a `Detector`.
+    The sky's mean is subtracted again. For noise in physical units take a `Detector`. Of a pair by `"telescope"` the
+    noise-free image is that of high resolution: the brightest pixel of the one that is noisy, of low resolution, has
+    fewer photons.
 
     Attributes:
         peak_counts: Photons in the brightest pixel of the noise-free image, which sets the exposure.
@@ -270,8 +281,7 @@ class SuperResolution:
     def __post_init__(self):
         if self.method not in ("bicubic", "telescope"):
             raise ValueError(f"super_resolution.method must be 'bicubic' or 'telescope', got {self.method!r}.")
-        if self.upscale < 2:
-            raise ValueError(f"super_resolution.upscale must be at least 2, got {self.upscale}.")
+        check_whole("super_resolution", self, upscale=2)
         if (self.psf_fwhm_arcsec is None) == (self.method == "telescope"):
             raise ValueError("super_resolution.psf_fwhm_arcsec is needed for 'telescope' and has no use otherwise.")
 
@@ -339,8 +349,7 @@ class LensSimulationConfig:
             self._check_pair(self.super_resolution)
 
     def _check_light(self) -> None:
-        if self.bands < 1:
-            raise ValueError(f"bands must be at least 1, got {self.bands}.")
+        check_whole("configuration", self, bands=1)
         for light in (self.source, *self.source_components, *self.lens_light):
             if len(light.colors_mag) not in (0, self.bands):
                 raise ValueError(

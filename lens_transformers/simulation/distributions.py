@@ -4,6 +4,7 @@ In Python a fixed quantity is a plain number and a random one an object, `Unifor
 `{uniform: {low: 0.9, high: 1.6}}`. A distribution has the unit of the field that holds it.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,9 @@ __all__ = [
     "draw",
     "support",
 ]
+
+
+_MAX_EXPONENT = 300
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,12 @@ class PowerLaw:
         _check_order(self, positive=True)
         if self.slope == -1.0:
             raise ValueError("A power law of slope -1 is log_uniform; use that.")
+        # Powers that over- or underflow would be drawn as infinite or 0.
+        if not max(abs((self.slope + 1.0) * math.log10(end)) for end in (self.low, self.high)) < _MAX_EXPONENT:
+            raise ValueError(
+                f"PowerLaw needs a slope by which the powers of low and high are numbers within 1e±{_MAX_EXPONENT}, "
+                f"got slope={self.slope}, low={self.low}, high={self.high}."
+            )
 
     def draw(self, rng: np.random.Generator, size: int | None = None):
         """Draws one value, or an array of `size` values."""
@@ -111,8 +121,8 @@ class PoissonCount:
     mean: float
 
     def __post_init__(self):
-        if not self.mean >= 0:
-            raise ValueError(f"A Poisson count needs a mean of at least 0, got {self.mean}.")
+        if not 0 <= self.mean < np.inf:
+            raise ValueError(f"A Poisson count needs a finite mean of at least 0, got {self.mean}.")
 
     def draw(self, rng: np.random.Generator, size: int | None = None):
         """Draws one count, or an array of `size` counts."""

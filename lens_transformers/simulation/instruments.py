@@ -8,7 +8,7 @@ import difflib
 from dataclasses import dataclass
 from typing import Literal
 
-from .checks import NOT_NEGATIVE, POSITIVE, check_choice, check_supports
+from .checks import NOT_NEGATIVE, POSITIVE, check_choice, check_supports, check_whole
 from .distributions import Distribution
 
 
@@ -39,6 +39,7 @@ class Instrument:
     psf_fits: str | None = None
 
     def __post_init__(self):
+        check_whole("instrument", self, num_pixels=2, oversampling=1)
         check_supports(
             "instrument",
             self,
@@ -87,6 +88,7 @@ class Detector:
     model_twice: bool = False
 
     def __post_init__(self):
+        check_whole("detector", self, num_exposures=1)
         check_supports(
             "detector",
             self,

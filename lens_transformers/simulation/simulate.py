@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from .checks import whole_number
 from .config import LensSimulationConfig, SuperResolution
 from .detector import detect, expose
 from .distributions import support
@@ -91,12 +92,12 @@ def simulate(
     """
     config = get_preset(preset_or_config) if isinstance(preset_or_config, str) else preset_or_config
     device = torch.device(device)
-    _check_range("num_images", num_images, 1)
-    _check_range("start", start, 0, 2**64 - num_images)
-    _check_range("seed", seed, 0, 2**64)
+    num_images = whole_number("num_images", num_images, 1)
+    start = whole_number("start", start, 0, 2**64 - num_images)
+    seed = whole_number("seed", seed, 0, 2**64)
     if batch_size is None:
         batch_size = _default_batch_size(config, device, compile)
-    _check_range("batch_size", batch_size, 1)
+    batch_size = whole_number("batch_size", batch_size, 1)
     if imprint and not config.has_imprint:
         raise ValueError(f"{config.name} has no imprint: that takes single images with classes of substructure.")
 
@@ -311,9 +312,3 @@ def _keep_freed_memory() -> None:
     time.
     """
     torch.empty(_KEPT_BYTES // 2, dtype=torch.uint8)
-
-
-def _check_range(name: str, value: int, low: int, end: int | None = None) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < low or (end is not None and value >= end):
-        upper = "" if end is None else f" and below {end}"
-        raise ValueError(f"{name} must be a whole number of at least {low}{upper}, got {value!r}.")

@@ -152,6 +152,13 @@ def test_keys_depend_on_pixels_seed_and_epoch_alone():
     assert not set(keys) & set(sample_keys(images, 1, 0)) and not set(keys) & set(sample_keys(images, 0, 1))
 
 
+def test_whole_numbers_of_numpy_give_the_same_keys():
+    images = _images(2).numpy()
+    expected = sample_keys(images, 3, 5)
+    assert sample_keys(images, np.int64(3), np.int64(5)) == expected
+    assert sample_keys(images, 3, np.array([5, 5])) == expected
+
+
 def _processor(images, return_tensors):
     return {"pixel_values": torch.stack(list(images))}
 
@@ -195,8 +202,13 @@ def test_a_gpu_gives_the_same_as_the_cpu():
         ({"symmetries": "flip"}, "symmetries must be one of none, half_turn, dihedral, got 'flip'"),
         ({"max_shift": -1}, "max_shift must be a number of pixels, at least 0, got -1"),
         ({"max_psf_fwhm": math.inf}, "max_psf_fwhm must be a number of pixels"),
-        ({"noise_std": (0.1, -1)}, "noise_std must be at least 0"),
+        ({"noise_std": (0.1, -1)}, "noise_std must be a flux, at least 0"),
         ({"max_level_step": -1}, "max_level_step must be a flux, at least 0, got -1"),
+        ({"max_shift": "1"}, "max_shift must be a number of pixels, at least 0, got '1'"),
+        ({"noise_std": "a"}, "noise_std must be a flux, at least 0, or one a band, got 'a'"),
+        ({"noise_std": None}, "noise_std must be a flux, at least 0, or one a band, got None"),
+        ({"noise_std": [0.1, "0.1"]}, "noise_std must be a flux"),
+        ({"max_level_step": [0.1]}, "max_level_step must be a flux"),
     ],
 )
 def test_wrong_settings_are_named(settings, message):

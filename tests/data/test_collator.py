@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -174,7 +176,7 @@ def test_wrong_arguments_and_rows_are_named():
         ValueError, match="augmentation must be one of none, half_turn, dihedral, continuous, got 'flip'"
     ):
         LensDataCollator(_processor, "pretraining", "flip")
-    with pytest.raises(ValueError, match="noise_std must be at least 0, got -1"):
+    with pytest.raises(ValueError, match="noise_std must be a flux, at least 0, or one a band, got -1"):
         get_augmentation("continuous", noise_std=-1)
     rows = _rows(_dataset().remove_columns("label"))
     with pytest.raises(ValueError, match="needs a column 'label'; the rows have image, target"):
@@ -189,6 +191,30 @@ def test_images_of_many_sizes_become_one_where_the_image_processor_resizes():
     assert LensDataCollator(resizing, "pretraining")(rows)["pixel_values"].shape == (2, 1, 4, 4)
     with pytest.raises(ValueError, match=r"'image' holds arrays of the shapes \(1, 4, 4\), \(1, 8, 8\)"):
         LensDataCollator(resizing, "pretraining", "dihedral")(rows)
+
+
+@pytest.mark.parametrize("columns", [("image",), ("image", "imprint")])
+def test_images_without_an_axis_of_bands_are_images_of_one_band(columns):
+    rng = np.random.default_rng(0)
+    rows = [{column: rng.random((8, 8), dtype=np.float32) for column in columns} for _ in range(4)]
+    batch = LensDataCollator(_processor, "pretraining")(rows)
+    assert all(part.shape == (4, 1, 8, 8) for part in batch.values())
+    np.testing.assert_array_equal(batch["pixel_values"][:, 0].numpy(), 2 * np.stack([row["image"] for row in rows]))
+
+
+@pytest.mark.parametrize("shape", [(8,), (1, 1, 8, 8)])
+def test_an_array_that_is_no_image_is_refused(shape):
+    rows = [{"image": np.zeros((1, 8, 8)), "target": np.zeros(shape)}]
+    with pytest.raises(ValueError, match=rf"'target' holds an array of the shape {re.escape(str(shape))}: give"):
+        LensDataCollator(_processor, "super_resolution")(rows)
+
+
+def test_an_imprint_is_not_scaled_by_its_own_extremes():
+    rows = [{"image": row["image"], "imprint": row["image"]} for row in _rows(_dataset())]
+    collator = LensDataCollator(LensMAEImageProcessor(normalization="min_max"), "pretraining")
+    with pytest.raises(ValueError, match="imprint cannot be scaled as its image by normalization min_max"):
+        collator(rows)
+    assert set(collator(_rows(_dataset()))) == {"pixel_values"}
 
 
 def test_a_row_of_a_stream_draws_by_its_own_pass():

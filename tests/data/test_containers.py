@@ -119,6 +119,8 @@ def test_a_damaged_file_is_refused_by_name(suffix, content, tmp_path):
         ({"x": _images(0), "y": np.arange(5)}, r"its arrays differ in length: \{'image': 6, 'label': 5\}"),
         ({"x": _images(0).astype(complex)}, "pixels must be real numbers, got dtype complex128"),
         ({"x": np.arange(6.0)}, r"an array of images has 3 or 4 axes, got shape \(6,\)"),
+        ({"x": _images(0), "y": np.array("dark")}, "6 of 6 labels name no class, first .*dark"),
+        ({"x": np.zeros((0, 8, 9))}, r"split train: no images\. Give a set that holds some"),
         ({"x": _images(0), "y": np.array([0, 1, 2, 3, 0, 1])}, r"row 3: label .*3.* is none of no_sub, cdm, axion"),
     ],
 )
@@ -126,6 +128,23 @@ def test_wrong_arrays_are_named(arrays, message, tmp_path):
     _save(tmp_path / "set.npz", arrays)
     with pytest.raises(ValueError, match=message):
         load_lensing_dataset(tmp_path / "set.npz", task="classification" if "y" in arrays else "pretraining")
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".h5"])
+@pytest.mark.parametrize("label", [1, "sphere"])
+def test_one_label_is_that_of_all_images_and_no_other_single_value_is_a_column(suffix, label, tmp_path):
+    report = LoadReport()
+    _save(tmp_path / f"no{suffix}", {"x": _images(0), "label": np.array(label), "z_lens": np.array(0.5)})
+    rows = load_lensing_dataset(tmp_path / f"no{suffix}", task="pretraining", report=report)
+    assert rows["label"][:].tolist() == [1] * 6 and "z_lens" not in rows.features
+    assert report.not_read == {"z_lens": 1}
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".h5"])
+def test_a_single_value_is_no_array_of_images(suffix, tmp_path):
+    _save(tmp_path / f"set{suffix}", {"image": np.array(1.0)})
+    with pytest.raises(ValueError, match=r"an array of images has 3 or 4 axes, got shape \(\)"):
+        load_lensing_dataset(tmp_path / f"set{suffix}", task="pretraining")
 
 
 def test_whole_numbers_beside_images_are_kept_to_the_last_digit(tmp_path):

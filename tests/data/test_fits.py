@@ -150,7 +150,7 @@ def test_psfs_of_several_sizes_are_refused_by_name_or_padded_to_the_size_that_is
         _load(tmp_path, FitsLayout(psf_size=3))
     with pytest.raises(ValueError, match=r"a\.fits: its PSF of 3 x 3 pixels has no common centre with 8 x 8"):
         _load(tmp_path, FitsLayout(psf_size=8))
-    with pytest.raises(ValueError, match="psf_size must be at least 1 pixel, got 0"):
+    with pytest.raises(ValueError, match="psf_size must be a whole number of pixels, at least 1, got 0"):
         FitsLayout(psf_size=0)
 
 
@@ -316,6 +316,26 @@ def test_a_bad_catalogue_says_what_is_wrong(columns, message, tmp_path):
     assert "lenses.csv" in str(error.value)
 
 
-def test_a_cutout_of_no_pixels_is_refused():
-    with pytest.raises(ValueError, match="cutout must be at least 2 pixels, got 0"):
-        FitsLayout(cutout=0)
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"cutout": 0}, "cutout must be a whole number of pixels, at least 2, got 0"),
+        ({"cutout": 8.0}, "cutout must be a whole number of pixels, at least 2, got 8.0"),
+        ({"psf_size": "7"}, "psf_size must be a whole number of pixels, at least 1, got '7'"),
+        ({"hdu": 1.0}, "hdu must be the number or name of an HDU, or a tuple of one a band, got 1.0"),
+        ({"hdu": ()}, "hdu must be the number or name of an HDU"),
+        ({"noise_hdu": True}, "noise_hdu must be the number or name of an HDU"),
+        ({"psf_hdu": ("PSF", None)}, "psf_hdu must be the number or name of an HDU"),
+        ({"bands": "g"}, "bands must be a tuple of words, one a band, got 'g'"),
+        ({"bands": (1, 2)}, "bands must be a tuple of words"),
+        ({"companions": "no"}, "companions must be True or False"),
+        ({"fill": None}, "fill must be a flux, got None"),
+    ],
+)
+def test_a_layout_that_cannot_be_used_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        FitsLayout(**settings)
+
+
+def test_lists_of_hdus_and_bands_are_tuples():
+    assert FitsLayout(hdu=["G", "R"], bands=["g", "r"]) == FitsLayout(hdu=("G", "R"), bands=("g", "r"))

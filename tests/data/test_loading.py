@@ -3,8 +3,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from datasets import Dataset
 
 from lens_transformers.data import lens_features, load_lensing_dataset
+from lens_transformers.data.loading import files_of_rows
 from lens_transformers.data.schema import dataset_from_chunks
 
 
@@ -173,6 +175,22 @@ def test_a_wrong_argument_is_named(tmp_path):
         load_lensing_dataset(tmp_path, "val")
     with pytest.raises(ValueError, match="task must be one of pretraining, .*, super_resolution, got 'sr'"):
         load_lensing_dataset(tmp_path, task="sr")
+    with pytest.raises(ValueError, match=r"layout must be a FitsLayout, such as FitsLayout\(hdu=1\), got {'hdu': 1}"):
+        load_lensing_dataset(tmp_path, layout={"hdu": 1})
+    with pytest.raises(ValueError, match=r"fractions must give some of train, .* a positive share, got \[0.5, 0.5\]"):
+        load_lensing_dataset(tmp_path, split_fractions=[0.5, 0.5])
+    with pytest.raises(ValueError, match="seed of a division must be a whole number, got 1.5"):
+        load_lensing_dataset(tmp_path, split_fractions={"train": 0.5, "test": 0.5}, split_seed=1.5)
+
+
+@pytest.mark.parametrize("load", [load_lensing_dataset, files_of_rows])
+@pytest.mark.parametrize("source", [None, Dataset.from_dict({"image": [[[1.0]]]})], ids=["None", "Dataset"])
+def test_what_is_no_path_or_name_is_refused(load, source):
+    kind = type(source).__name__
+    with pytest.raises(
+        ValueError, match=f"source must be the path or the name of a set, got an object of type {kind}"
+    ):
+        load(source)
 
 
 def test_what_was_recognised_is_logged_in_one_line(tmp_path, caplog):

@@ -90,6 +90,8 @@ def test_copies_of_one_image_are_never_divided():
         ({"train": 0.5, "dev": 0.5}, "fractions must give some of train, validation, test"),
         ({"train": 1.2, "test": -0.2}, "positive share"),
         ({"train": 0.5, "test": 0.4}, "fractions must sum to 1"),
+        ([0.5, 0.5], r"a positive share, got \[0.5, 0.5\]"),
+        ({"train": "0.5", "test": 0.5}, "a positive share"),
         ({"train": 0.999, "test": 0.001}, "The test split has no image of class no_sub"),
     ],
 )

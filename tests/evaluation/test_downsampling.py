@@ -54,3 +54,16 @@ def test_it_has_to_be_fitted_first_and_to_have_a_centre():
         LeastSquaresDownsampler()(torch.zeros(1, 1, 20, 20))
     with pytest.raises(ValueError, match="odd and positive"):
         LeastSquaresDownsampler(size=4)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "message"),
+    [
+        ((4, 2, 8, 8), (4, 2, 24, 24), "The pairs have a ratio of 3, the downsampler 2"),
+        ((4, 2, 8, 8), (3, 2, 16, 16), "must be .* with the same batch and bands and one whole ratio of sizes"),
+        ((4, 2, 2, 8), (4, 2, 4, 16), r"images \(4, 2, 2, 8\) must be at least as wide and high as the kernel, 3"),
+    ],
+)
+def test_pairs_that_cannot_be_fitted_are_refused(low, high, message):
+    with pytest.raises(ValueError, match=message):
+        LeastSquaresDownsampler(size=3).fit(np.zeros(low), np.zeros(high))

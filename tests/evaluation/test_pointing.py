@@ -27,6 +27,15 @@ def test_a_planted_subhalo_is_where_it_is_said_to_be():
         assert rough[near].max() > np.quantile(rough[~near], 0.98)
 
 
+@pytest.mark.parametrize(
+    "pair", [{"method": "bicubic"}, {"method": "telescope", "psf_fwhm_arcsec": 0.3}], ids=["bicubic", "telescope"]
+)
+def test_a_pixel_of_a_pair_is_that_of_its_low_resolution(pair):
+    overrides = {"super_resolution": pair, "instrument.num_pixels": 32, "instrument.pixel_scale_arcsec": 0.15}
+    planted = plant_subhalos(get_preset("lens_default").with_overrides(overrides), 2)
+    assert planted.images.shape == (2, 1, 16, 16) and planted.pixel_scale_arcsec == pytest.approx(0.3)
+
+
 def test_planting_is_the_same_for_the_same_seed():
     first, again = plant_subhalos("lens_default", 3, seed=1), plant_subhalos("lens_default", 3, seed=1)
     np.testing.assert_array_equal(first.images, again.images)

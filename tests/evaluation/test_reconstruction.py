@@ -61,6 +61,16 @@ def test_filling_keeps_visible_pixels_and_does_not_look_at_hidden_ones(fill):
     np.testing.assert_array_equal(fill(np.where(hidden, np.float32(np.nan), images), masks), filled)
 
 
+@pytest.mark.parametrize("fill", [mean_patch, interpolate_masked])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16])
+def test_whole_numbers_are_filled_with_floats(fill, dtype):
+    images, masks = _masked()
+    images = (100 * images).astype(dtype)
+    filled = fill(images, masks)
+    assert filled.dtype == np.float32
+    np.testing.assert_allclose(filled, fill(images.astype(np.float32), masks), rtol=1e-6)
+
+
 def test_mean_patch_is_the_mean_of_what_is_visible_in_the_image_and_band():
     images, masks = _masked()
     filled = mean_patch(images, masks)

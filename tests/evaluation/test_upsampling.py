@@ -35,6 +35,12 @@ def test_whole_numbers_become_floats_whatever_their_size():
         np.testing.assert_allclose(upsampled, upsample(low.astype(np.float32)), rtol=1e-6)
 
 
+@pytest.mark.parametrize("upsample", [bicubic_upsample, bilinear_upsample, nearest_upsample])
+def test_tensors_are_upsampled_as_arrays(upsample):
+    low = _low()
+    np.testing.assert_array_equal(upsample(torch.from_numpy(low), 2), upsample(low, 2))
+
+
 def test_nearest_upsampling_repeats_every_pixel():
     low = _low()
     high = nearest_upsample(low, 3)

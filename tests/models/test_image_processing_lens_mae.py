@@ -198,6 +198,31 @@ class TestBadPixels:
         with pytest.raises(ValueError, match="1 in image 0"):
             pixels(LensMAEImageProcessor(), np.array([[1e300, 1.0], [0.0, 0.0]]))
 
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {"stretch": 1e-38},
+            {"do_rescale": True, "rescale_factor": 1e38},
+            {"normalization": "min_max"},
+            {"normalization": "standardize", "image_mean": 0.0, "image_std": 1e-38},
+        ],
+    )
+    def test_what_scaling_makes_infinite_is_refused(self, settings):
+        images = np.zeros((2, 1, 8, 8))
+        images[1, 0, 3, 3:5] = (-3e38, 3e38) if settings == {"normalization": "min_max"} else (-100, 100)
+        with pytest.raises(ValueError, match=r"Image 1 is scaled beyond float32, 3\.4e\+38: give it in another flux"):
+            pixels(LensMAEImageProcessor(**settings), images)
+
+    @pytest.mark.parametrize("normalization", ["arcsinh", "standardize", "min_max", "none"])
+    @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+    def test_no_normalization_and_resizing_hides_them(self, normalization, bad):
+        constants = {"image_mean": 0.1, "image_std": 0.5} if normalization == "standardize" else {}
+        images = lens_images(3, size=24)
+        images[2, 0, 0, 0] = bad
+        for size in ({}, {"do_resize": True, "size": 5}):
+            with pytest.raises(ValueError, match="1 in image 2. "):
+                pixels(LensMAEImageProcessor(normalization=normalization, **constants, **size), images)
+
     def test_they_are_filled_before_resizing_when_asked(self):
         images = lens_images(3)
         bad = images.copy()
@@ -284,6 +309,12 @@ class TestNormalization:
         with pytest.raises(ValueError, match="leave them out"):
             LensMAEImageProcessor.measured_on(lens_images(), image_mean=0.0)
 
+    def test_images_of_different_bands_have_no_constants_in_common(self):
+        images = [lens_images(1)[0], lens_images(1, bands=3)[0]]
+        with pytest.raises(ValueError, match="Images of 1 and 3 bands have no constants in common"):
+            LensMAEImageProcessor.measured_on(images)
+        assert len(LensMAEImageProcessor.measured_on(images, do_convert_rgb=True).image_mean) == 3
+
     def test_one_band_feeds_a_network_of_three(self):
         images = lens_images(2)
         processor = LensMAEImageProcessor(
@@ -361,6 +392,25 @@ class TestPostProcessing:
         with pytest.raises(ValueError, match="return_scaling=True"):
             processor.post_process_reconstruction(pixels(processor, lens_images()))
 
+    @pytest.mark.parametrize("name", ["pixel_minimum", "pixel_maximum"])
+    @pytest.mark.parametrize(("numbers", "found"), [([0.0], r"\(1,\)"), (0.5, r"\(\)"), ([[0.0] * 4], r"\(1, 4\)")])
+    def test_a_scaling_for_other_images_is_refused(self, name, numbers, found):
+        processor = LensMAEImageProcessor(normalization="min_max", return_scaling=True)
+        inputs = processor(lens_images(4), return_tensors="pt")
+        scaling = {"pixel_minimum": inputs.pixel_minimum, "pixel_maximum": inputs.pixel_maximum, name: numbers}
+        with pytest.raises(ValueError, match=rf"{name} must have the shape \(4,\), one an image, got {found}"):
+            processor.post_process_reconstruction(inputs.pixel_values, **scaling)
+
+    @pytest.mark.parametrize("size", [(0, 8), 8, (8.0, 8), (8, 8, 8), (8, 10**9), "88", None])
+    def test_a_target_size_that_is_none_is_refused(self, size):
+        with pytest.raises(ValueError, match=r"target_sizes must give \(height, width\), .* for image 1"):
+            LensMAEImageProcessor().post_process_reconstruction(torch.zeros(2, 1, 4, 4), target_sizes=[(8, 8), size])
+
+    def test_target_sizes_may_be_a_tensor(self):
+        sizes = torch.tensor([[8, 9], [7, 8]])
+        flux = LensMAEImageProcessor().post_process_reconstruction(torch.zeros(2, 1, 4, 4), target_sizes=sizes)
+        assert [image.shape[1:] for image in flux] == [(8, 9), (7, 8)]
+
     def test_what_holds_no_images_is_refused(self):
         with pytest.raises(TypeError, match=r"shape \(2, 16, 64\)"):
             LensMAEImageProcessor().post_process_reconstruction(torch.zeros(2, 16, 64))
@@ -382,6 +432,12 @@ class TestArguments:
             ({"image_mean": float("nan")}, "image_mean must be finite"),
             ({"image_mean": "bright"}, "image_mean must be one number"),
             ({"num_bands": 0}, "num_bands must be"),
+            ({"num_bands": 1, "image_mean": [0.0, 1.0]}, "image_mean has 2 numbers and the images have 1 bands"),
+            ({"num_bands": 2, "image_std": [1.0] * 3}, "image_std has 3 numbers and the images have 2 bands"),
+            (
+                {"num_bands": 1, "do_convert_rgb": True, "image_mean": [0.0, 1.0]},
+                "image_mean has 2 numbers and the images have 3 bands",
+            ),
             ({"nan_fill": float("inf")}, "nan_fill must be"),
             ({"rescale_factor": 0.0}, "rescale_factor must be"),
             ({"input_data_format": "first"}, "input_data_format must be"),

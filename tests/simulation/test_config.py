@@ -1,8 +1,12 @@
 import dataclasses
 
+import numpy as np
 import pytest
 
 from lens_transformers.simulation import PRESETS, LensSimulationConfig, Uniform, get_preset
+from lens_transformers.simulation.config import MainLens, Source, SuperResolution, Vortex
+from lens_transformers.simulation.distributions import Radial, Square
+from lens_transformers.simulation.instruments import Detector, Instrument
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -58,8 +62,9 @@ def test_numbers_that_yaml_reads_as_text_are_numbers():
         ({"scaling": "log"}, "scaling must be one of"),
         ({"scaling": "none"}, "it needs a detector"),
         ({"detector": {"exposure_time_s": 100.0}}, "set one of them to null"),
-        ({"bands": 0}, "bands must be at least 1"),
+        ({"bands": 0}, "bands must be a whole number of at least 1"),
         ({"source.colors_mag": [0.0, 1.0]}, "a value for each of 1 bands"),
+        ({"source.colors_mag": [float("nan")]}, "source.colors_mag must be magnitudes from -70 to 70, got"),
         ({"source.magnitude": 20.0, "source.intensity": 2.0}, "give one of them"),
         ({"lens_light": 3}, "lens_light must be a list"),
         (
@@ -115,6 +120,37 @@ def test_an_impossible_pair_is_refused_in_words(overrides, message):
 def test_yaml_that_is_no_configuration_is_refused(text, message):
     with pytest.raises(ValueError, match=message):
         LensSimulationConfig.from_yaml(text)
+
+
+LENS = get_preset("lens_default")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: SuperResolution("bicubic", upscale=2.5), "super_resolution.upscale must be a whole number"),
+        (lambda: Instrument(32.0, 0.1), "instrument.num_pixels must be a whole number"),
+        (lambda: Instrument(32, 0.1, oversampling=True), "instrument.oversampling must be a whole number"),
+        (lambda: Detector(1.0, num_exposures=1.5), "detector.num_exposures must be a whole number"),
+        (lambda: dataclasses.replace(LENS, bands=2.0), "bands must be a whole number of at least 1, got 2.0"),
+        (lambda: dataclasses.replace(LENS.substructure.vortex, num_points=2.5), "vortex.num_points must be a whole"),
+        (lambda: Source((0.1, 0.2), 0.3), r"source.position must be a Square.*, got \(0.1, 0.2\)"),
+        (lambda: Source(0.3, 0.3), "source.position must be a Square"),
+        (lambda: MainLens(1.0, position=None), "main_lens.position must be a Square"),
+        (lambda: Vortex(1e9, -22.0, Uniform(0.0, 1.0), 0.0), "vortex.position must be a Square"),
+        (lambda: Source(Square(0.1), (0.1, 0.2)), "effective_radius_arcsec must be a plain number or a distribution"),
+        (lambda: Source(Square(0.1), Radial(0.1, 0.2)), "effective_radius_arcsec must be a plain number or a distri"),
+        (lambda: Source(Square(0.1), 0.3, colors_mag=(0.0, -1e3)), "colors_mag must be magnitudes from -70 to 70"),
+    ],
+)
+def test_an_impossible_value_is_refused_in_python_as_in_yaml(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers():
+    config = dataclasses.replace(LENS, instrument=Instrument(np.int64(32), 0.1), bands=np.uint8(1))
+    assert LensSimulationConfig.from_yaml(config.to_yaml()) == config
 
 
 def test_an_unknown_preset_is_refused_with_the_nearest_names():

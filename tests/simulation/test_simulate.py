@@ -500,6 +500,8 @@ def test_a_gpu_gives_the_images_of_a_cpu(preset):
     [
         ({"num_images": 0}, "num_images must be a whole number of at least 1"),
         ({"num_images": 2.5}, "num_images must be a whole number"),
+        ({"num_images": True}, "num_images must be a whole number"),
+        ({"num_images": "2"}, "num_images must be a whole number"),
         ({"num_images": 1, "seed": -1}, "seed must be"),
         ({"num_images": 1, "start": -1}, "start must be"),
         ({"num_images": 1, "batch_size": 0}, "batch_size must be"),
@@ -508,6 +510,12 @@ def test_a_gpu_gives_the_images_of_a_cpu(preset):
 def test_an_impossible_argument_is_refused_in_words(arguments, message):
     with pytest.raises(ValueError, match=message):
         simulate("lens_default", **arguments)
+
+
+def test_whole_numbers_of_numpy_are_arguments_too():
+    config = small("lens_default")
+    lenses = simulate(config, np.int64(3), np.uint64(7), start=np.int32(2), batch_size=np.int64(2))
+    assert_same_bytes(lenses, simulate(config, 3, 7, start=2))
 
 
 def test_an_unknown_preset_is_refused():
