@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset, DatasetDict, IterableDatasetDict
+from datasets import Image as ImageFeature
 from tqdm.auto import tqdm
 from transformers import AutoImageProcessor, AutoModelForImageClassification, PreTrainedModel
 from transformers.image_utils import is_pil_image
 
-from .data import load_lensing_dataset
+from .data import files_of_rows, load_lensing_dataset
 from .data.fits import FITS_SUFFIXES, FitsLayout, FitsReader
 from .data.folders import files_in, files_like, folders_in, is_pattern, suffix_of
 from .data.npy import read_lens_npy
@@ -195,8 +196,8 @@ class LensPipeline:
         batch_size: int = 32,
         device: str | torch.device | None = None,
     ):
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, not {batch_size}.")
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f"batch_size must be a whole number of at least 1, not {batch_size}.")
         self.model = model.eval()
         self.image_processor = image_processor
         self.batch_size = batch_size
@@ -209,9 +210,18 @@ class LensPipeline:
         """Inputs and outputs of the network, a batch at a time."""
         bar = tqdm(disable=not progress, unit="image")
         arrays = _arrays(images, self.image_processor)
+        # Ours take float32 whatever their own type: flux to sharpen would lose digits.
+        dtype = None if isinstance(self.model, LensMAEPreTrainedModel) else self.model.dtype
+        shape = None
         while batch := list(islice(arrays, self.batch_size)):
             inputs = self.image_processor(batch, return_tensors="pt")
-            pixel_values = inputs.pixel_values.to(self.model.device)
+            shape = shape or inputs.pixel_values.shape[1:]
+            if inputs.pixel_values.shape[1:] != shape:
+                raise ValueError(
+                    f"All images must have one size: the first have the shape {tuple(shape)}, later ones "
+                    f"{tuple(inputs.pixel_values.shape[1:])}."
+                )
+            pixel_values = inputs.pixel_values.to(self.model.device, dtype)
             with torch.inference_mode():
                 outputs = self.model(pixel_values)
             yield inputs, outputs
@@ -220,18 +230,36 @@ class LensPipeline:
 
 
 class LensClassification(LensPipeline):
-    """Images → probabilities of the kinds of dark-matter substructure, calibrated by `model.config.temperature`."""
+    """Images → probabilities of the kinds of dark-matter substructure, calibrated by a `temperature`.
+
+    Raises:
+        ValueError: If the network tells a number of each image, or several classes.
+    """
 
     # run_classification.py trains any image classifier of transformers.
     model_class = AutoModelForImageClassification
     own_class = LensMAEForClassification
 
+    def __init__(self, model: PreTrainedModel, *args: Any, **kwargs: Any):
+        problem = model.config.problem_type or "single_label_classification"
+        if model.config.num_labels == 1 or problem != "single_label_classification":
+            raise ValueError(
+                f"{model.name_or_path or 'This network'} does not tell one class of each image "
+                f"(num_labels={model.config.num_labels}, problem_type={model.config.problem_type}), of which there "
+                "would be probabilities: call the network itself."
+            )
+        super().__init__(model, *args, **kwargs)
+        self._fitted = 1.0
+
     def __call__(self, images: Any, *, progress: bool = False) -> Classification:
         """Classifies images, of any kind that `LensPipeline` lists."""
-        # Only our own networks know a temperature.
-        temperature = getattr(self.model.config, "temperature", 1.0)
-        probabilities = (self.logits(images, progress=progress) / temperature).softmax(dim=1)
+        probabilities = (self.logits(images, progress=progress) / self.temperature).softmax(dim=1)
         return Classification(probabilities.numpy(), self.class_names)
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by."""
+        return getattr(self.model.config, "temperature", self._fitted)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -251,12 +279,16 @@ class LensClassification(LensPipeline):
             progress: Whether to show a progress bar.
 
         Returns:
-            This pipeline. What was fitted is noted in `model.config.temperature`, with which the model is saved.
+            This pipeline. What was fitted is noted in `model.config.temperature`, with which the model is saved; of
+            other architectures, whose configurations have none, in this pipeline alone.
 
         Raises:
             ValueError: If there is not one label an image, or a label is no class.
         """
-        self.model.config.temperature = fit_temperature(self.logits(images, progress=progress), list(labels))
+        temperature = fit_temperature(self.logits(images, progress=progress), list(labels))
+        if isinstance(self.model, LensMAEPreTrainedModel):
+            self.model.config.temperature = temperature
+        self._fitted = temperature
         return self
 
 
@@ -345,8 +377,12 @@ def _walk(images: Any, image_processor: LensMAEImageProcessor) -> Iterator[Any]:
     elif hasattr(images, "column_names") or hasattr(images, "with_format"):
         if "image" not in (images.column_names or ["image"]):
             raise ValueError(f"A data set needs a column 'image'; this has {', '.join(images.column_names)}.")
-        for row in images.with_format("numpy"):
+        # Pictures come as such, with white to be told from flux.
+        is_picture = isinstance((images.features or {}).get("image"), ImageFeature)
+        for row in images.with_format(None if is_picture else "numpy"):
             yield row["image"]
+    elif _is_nested_numbers(images):
+        yield from _walk(np.asarray(images, dtype=np.float32), image_processor)
     elif isinstance(images, Iterable) and not isinstance(images, dict):
         for image in images:
             yield from _walk(image, image_processor)
@@ -355,6 +391,14 @@ def _walk(images: Any, image_processor: LensMAEImageProcessor) -> Iterator[Any]:
             "Images are arrays, tensors, PIL images, paths of files or folders, lists of these, or a data set; not "
             f"{type(images).__name__}."
         )
+
+
+def _is_nested_numbers(images: Any) -> bool:
+    """Whether these are lists, as a data set without a format has them, that end in numbers."""
+    first = images
+    while isinstance(first, list) and first:
+        first = first[0]
+    return isinstance(first, int | float) and isinstance(images, list)
 
 
 def _read(source: str | Path, image_processor: LensMAEImageProcessor) -> Iterator[np.ndarray]:
@@ -369,6 +413,12 @@ def _read(source: str | Path, image_processor: LensMAEImageProcessor) -> Iterato
         files = [Path(file) for file in files_like(source)]
     elif suffix_of(path.name) in FILE_SUFFIXES:
         files = [path]
+    if not files:
+        listed = files_of_rows(source, "all", "pretraining") or []
+        suffixes = {suffix_of(file) for file in listed}
+        # Pictures in folders of classes are pictures still.
+        if suffixes & set(PICTURE_SUFFIXES) and suffixes <= set(FILE_SUFFIXES):
+            files = [Path(file) for file in listed]
     for file in files:
         yield read_image_file(file, white_flux=image_processor.white_flux)
     if not files:

@@ -3,9 +3,10 @@ import numpy as np
 import pytest
 import torch
 from astropy.io import fits
-from datasets import Dataset, DatasetDict
+from datasets import Dataset, DatasetDict, Features
+from datasets import Image as ImageFeature
 from PIL import Image
-from transformers import AutoImageProcessor, ViTImageProcessorPil
+from transformers import AutoImageProcessor, ResNetConfig, ResNetForImageClassification, ViTImageProcessorPil
 
 import lens_transformers
 from lens_transformers import (
@@ -106,11 +107,20 @@ def test_pictures_are_as_bright_as_the_checkpoint_says_white_is(classify, tmp_pa
         Image.fromarray(picture).save(tmp_path / f"lens_{index}.png")
     bright = pipeline("classification", classify.model, LensMAEImageProcessor(white_flux=0.7), device="cpu")
     expected = classify((levels * np.float32(0.7 / 255))[:, None])
-    for pictures in (tmp_path, tmp_path / "lens_*.png", [Image.fromarray(picture) for picture in levels]):
+    images = [Image.fromarray(picture) for picture in levels]
+    dataset = Dataset.from_dict({"image": images}, features=Features({"image": ImageFeature()}))
+    in_classes = tmp_path / "classes/test"
+    for index, image in enumerate(images):
+        folder = in_classes / sorted(NAMES.values())[index // 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        image.save(folder / f"{index}.png")
+    ways = (sorted(tmp_path.glob("*.png")), tmp_path / "lens_*.png", images, dataset, in_classes.parent)
+    for pictures in ways:
         np.testing.assert_allclose(bright(pictures).probabilities, expected.probabilities, rtol=1e-5)
     # Without a word about white they are the numbers that they hold.
     as_they_are = classify(levels[:, None].astype(np.float32)).probabilities
-    np.testing.assert_array_equal(classify(tmp_path).probabilities, as_they_are)
+    for pictures in ways:
+        np.testing.assert_array_equal(classify(pictures).probabilities, as_they_are)
     assert not np.allclose(as_they_are, expected.probabilities)
 
 
@@ -251,8 +261,12 @@ def test_what_cannot_be_used_is_refused_in_words(checkpoint, classify, tmp_path)
         classify([])
     with pytest.raises(TypeError, match=r"this has \(3,\)"):
         classify(np.zeros(3))
-    with pytest.raises(TypeError, match="not int"):
+    with pytest.raises(TypeError, match=r"this has \(1,\)"):
         classify([3])
+    with pytest.raises(TypeError, match="not int"):
+        classify(3)
+    with pytest.raises(ValueError, match="batch_size must be a whole number of at least 1, not 2.5"):
+        pipeline("classification", checkpoint, batch_size=2.5)
     with pytest.raises(FileNotFoundError, match=r"lens_\*.npy: no file fits this pattern"):
         classify(tmp_path / "lens_*.npy")
     (tmp_path / "lens.fits").touch()
@@ -265,6 +279,35 @@ def test_what_cannot_be_used_is_refused_in_words(checkpoint, classify, tmp_path)
         classify(tmp_path / "notes.txt")
     with pytest.raises(ValueError, match="needs a column 'image'; this has label"):
         classify(Dataset.from_dict({"label": [1]}))
+
+
+@pytest.mark.parametrize(("num_labels", "problem"), [(1, None), (3, "multi_label_classification")])
+def test_a_network_that_tells_no_one_class_has_no_probabilities(num_labels, problem):
+    config = LensMAEConfig.from_size("tiny", image_size=32, num_labels=num_labels, problem_type=problem)
+    with pytest.raises(ValueError, match=f"does not tell one class of each image .num_labels={num_labels}"):
+        pipeline("classification", LensMAEForClassification(config), LensMAEImageProcessor())
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_images_of_two_sizes_are_refused_whatever_the_batches(classify, batch_size):
+    one_by_one = pipeline("classification", classify.model, classify.image_processor, batch_size=batch_size)
+    with pytest.raises(ValueError, match="must have one size|different shapes"):
+        one_by_one([IMAGES[0], IMAGES[1], np.zeros((1, 40, 32), np.float32)])
+
+
+def test_a_network_of_transformers_runs_in_its_precision_and_keeps_its_temperature_here(tmp_path):
+    sizes = {"embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1], "layer_type": "basic"}
+    config = ResNetConfig(num_channels=1, num_labels=3, **sizes)
+    ResNetForImageClassification(config).save_pretrained(tmp_path / "resnet")
+    LensMAEImageProcessor().save_pretrained(tmp_path / "resnet")
+    for dtype in ("bfloat16", "float64"):
+        pipe = pipeline("classification", tmp_path / "resnet", dtype=dtype, device="cpu")
+        before = pipe(IMAGES).probabilities
+        assert before.shape == (5, 3)
+    warmer = pipe.calibrate(IMAGES, [0, 1, 2, 0, 1])
+    assert warmer.temperature != 1
+    assert not np.array_equal(warmer(IMAGES).probabilities, before)
+    warmer.model.save_pretrained(tmp_path / "again")
 
 
 def test_the_package_hands_it_on():
@@ -289,6 +332,13 @@ def test_an_image_processor_may_be_named(checkpoint, classify, tmp_path):
     ViTImageProcessorPil().save_pretrained(tmp_path / "vit")
     with pytest.raises(ValueError, match="vit has a ViTImageProcessor.*, which makes pictures of flux"):
         pipeline("classification", checkpoint, tmp_path / "vit")
+
+
+def test_images_of_a_data_set_without_a_format_are_taken_as_lists(classify):
+    dataset = Dataset.from_dict({"image": IMAGES})
+    for images in (dataset["image"], dataset[:]["image"], dataset[:]["image"][0]):
+        answer = classify(images).probabilities
+        np.testing.assert_allclose(answer, classify(IMAGES).probabilities[: len(answer)], rtol=1e-5)
 
 
 def test_every_split_of_a_set_is_taken_in_turn(classify):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from command_line import EncoderArguments
-from common import make_config, make_image_processor, make_model
+from common import make_config, make_image_processor, make_model, override_config
 from datasets import Dataset
 from layer_decay import encoder_parts
 from torch import nn
@@ -57,6 +57,8 @@ def make_classifier(arguments: ClassifierArguments, train: Dataset) -> tuple[Pre
     """
     make = _make_lens_mae if _is_lens_mae(arguments) else _make_stock_classifier
     model, image_processor = make(arguments, train)
+    if model.config.num_labels != len(LABEL_NAMES):
+        raise ValueError(f"--config_overrides {arguments.config_overrides}: the classes are {', '.join(LABEL_NAMES)}.")
     freeze(model, arguments.freeze)
     return model, image_processor
 
@@ -97,7 +99,7 @@ def _make_stock_config(arguments: ClassifierArguments, train: Dataset) -> PreTra
             f"{source or arguments.model_type}: transformers has no {config.model_type!r} image classifier."
         )
     if arguments.config_overrides:
-        config.update_from_string(arguments.config_overrides)
+        override_config(config, arguments.config_overrides)
     return config
 
 

@@ -43,6 +43,18 @@ def launch(main: Callable[[], None]) -> None:
         sys.exit(f"{Path(sys.argv[0]).name}: {error}")
 
 
+def check_at_least(minimum: float, arguments: Any, *names: str) -> None:
+    """Refuse arguments, where they are given, that are smaller, or no numbers.
+
+    Raises:
+        ValueError: If one is.
+    """
+    for name in names:
+        value = getattr(arguments, name)
+        if value is not None and not minimum <= value < float("inf"):
+            raise ValueError(f"--{name} must be at least {minimum:g}, got {value}.")
+
+
 @dataclass
 class DataArguments:
     """Which images to train and test on."""
@@ -106,6 +118,8 @@ class DataArguments:
         self.augmentation_settings = from_json(self, "augmentation_settings")
         self.fits_layout = from_json(self, "fits_layout")
         self.split_fractions = from_json(self, "split_fractions")
+        check_at_least(1, self, "max_train_samples", "max_test_samples", "num_workers")
+        check_at_least(0, self, "split_seed")
 
 
 @dataclass
@@ -172,7 +186,7 @@ class LensTrainingArguments(TrainingArguments):
     group: str | None = field(default=None, metadata={"help": "Runs of one group share a table in reports."})
     max_train_seconds: float | None = field(
         default=None,
-        metadata={"help": "Train for about so long: a short trial decides `max_steps`, which is then reported."},
+        metadata={"help": "Train for about so long: a short trial decides on the steps, in place of any --max_steps."},
     )
     base_learning_rate: float | None = field(
         default=None,
@@ -231,13 +245,26 @@ class LensTrainingArguments(TrainingArguments):
                 "--early_stopping_patience needs --load_best_model_at_end True, with --eval_strategy and "
                 "--save_strategy alike."
             )
-        if self.load_best_model_at_end and self.eval_strategy == "no":
+        keeps_best = self.save_strategy == SaveStrategy.BEST
+        if (self.load_best_model_at_end or keeps_best) and self.eval_strategy == "no":
+            chooser = "--save_strategy best" if keeps_best else "--load_best_model_at_end True"
             raise ValueError(
-                "--load_best_model_at_end True chooses among checkpoints, of which there are none: give "
-                "--eval_strategy and --save_strategy too, epoch or steps."
+                f"{chooser} chooses by what is measured while training, which is nothing: give --eval_strategy "
+                f"{'' if keeps_best else 'and --save_strategy '}too, epoch or steps."
             )
+        if keeps_best and self.metric_for_best_model is None:
+            self.metric_for_best_model = "loss"
+        if self.save_only_model:
+            raise ValueError(
+                "--save_only_model True leaves checkpoints that no run can go on from: leave it out, and keep fewer "
+                "of them by --save_total_limit."
+            )
+        check_at_least(0, self, "seed", "base_learning_rate")
+        check_at_least(1, self, "per_device_train_batch_size", "per_device_eval_batch_size")
         if self.label_smoothing_factor and not self.smooths_labels:
             raise ValueError("--label_smoothing_factor: only run_classification.py has labels of classes to smooth.")
+        if self.max_train_seconds is not None and not 0 < self.max_train_seconds < float("inf"):
+            raise ValueError(f"--max_train_seconds must be a time above 0, got {self.max_train_seconds}.")
         if self.max_train_seconds is not None and self.max_steps <= 0:
             self.max_steps = 1  # until a trial decides; to train on a stream Trainer needs one from the start
         super().__post_init__()
@@ -326,8 +353,9 @@ def _flags_of_file(path: Path) -> list[str]:
     if not path.is_file():
         sys.exit(f"{path}: no such file of arguments.")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        text = path.read_text(encoding="utf-8")
+        values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (json.JSONDecodeError, yaml.YAMLError, UnicodeDecodeError) as error:
         sys.exit(f"{path}: neither YAML nor JSON: {error}")
     if not isinstance(values, dict):
         sys.exit(f"{path} must map arguments to values, such as `learning_rate: 1e-3`.")

@@ -19,11 +19,12 @@ import yaml
 from accelerate.utils import gather_object
 from command_line import DataArguments, EncoderArguments, LensTrainingArguments, ModelArguments
 from datasets import Dataset, IterableDataset
+from huggingface_hub.errors import StrictDataclassError
 from loop import STATE, prepare_output_folder
 from matplotlib.figure import Figure
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
-from transformers import AutoImageProcessor, PreTrainedModel, Trainer
+from transformers import AutoImageProcessor, PreTrainedConfig, PreTrainedModel, Trainer
 
 from lens_transformers import LensMAEConfig, LensMAEForPreTraining, LensMAEImageProcessor, LensMAEModel
 from lens_transformers.data import (
@@ -40,9 +41,10 @@ from lens_transformers.data.images import flux_of_white
 from lens_transformers.data.splits import content_hashes, count_duplicates
 from lens_transformers.data.tasks import Task
 from lens_transformers.hub import write_model_card
-from lens_transformers.hub.files import check_checkpoint, write_text_atomically
+from lens_transformers.hub.files import check_path, to_json, write_text_atomically
 from lens_transformers.hub.results import is_preset
 from lens_transformers.report.loading import READING, draw_rows, make_fits_layout, sample
+from lens_transformers.visualization import plot_training_curves
 
 
 logger = logging.getLogger(__name__)
@@ -55,6 +57,8 @@ HELD_OUT_FRACTION = 0.1
 NUM_MEASURED = 2000
 # Steps of a trial that pay for memory and kernels, and do not count; and the fewest that do.
 WARM_UP_STEPS, FEWEST_TIMED_STEPS = 2, 8
+# Of accelerate, which knows better than the flags what its own settings say.
+PRECISIONS = {"no": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
 def set_up(arguments: LensTrainingArguments, model_arguments: ModelArguments) -> None:
@@ -74,7 +78,7 @@ def set_up(arguments: LensTrainingArguments, model_arguments: ModelArguments) ->
         transformers.set_seed(arguments.seed)
     prepare_output_folder(arguments)
     if model_arguments.model_name_or_path is not None:
-        check_checkpoint(model_arguments.model_name_or_path)
+        check_path(model_arguments.model_name_or_path)
 
 
 @dataclass
@@ -244,20 +248,38 @@ def make_config(arguments: ModelArguments, num_channels: int, **settings: Any) -
     Raises:
         ValueError: If the checkpoint is of another architecture, or takes images of other bands.
     """
-    if arguments.model_name_or_path is None:
-        config = LensMAEConfig.from_size(arguments.model_size, num_channels=num_channels, **settings)
-    else:
-        config = LensMAEConfig.from_pretrained(arguments.model_name_or_path)
-        if config.num_channels != num_channels:
-            raise ValueError(
-                f"{arguments.model_name_or_path} is a network of {config.num_channels} bands; the images have "
-                f"{num_channels}."
-            )
-        config = LensMAEConfig.from_pretrained(arguments.model_name_or_path, **settings)
-    if arguments.config_overrides:
-        config.update_from_string(arguments.config_overrides)
-        config = LensMAEConfig.from_dict(config.to_dict())
-    return config
+    try:
+        if arguments.model_name_or_path is None:
+            config = LensMAEConfig.from_size(arguments.model_size, num_channels=num_channels, **settings)
+        else:
+            config = LensMAEConfig.from_pretrained(arguments.model_name_or_path)
+            if config.num_channels != num_channels:
+                raise ValueError(
+                    f"{arguments.model_name_or_path} is a network of {config.num_channels} bands; the images have "
+                    f"{num_channels}."
+                )
+            config = LensMAEConfig.from_pretrained(arguments.model_name_or_path, **settings)
+        if not arguments.config_overrides:
+            return config
+        override_config(config, arguments.config_overrides)
+        return LensMAEConfig.from_dict(config.to_dict())
+    except StrictDataclassError as error:
+        raise ValueError(f"There is no such network: {error.__cause__ or error}") from error
+
+
+def override_config(config: PreTrainedConfig, changes: str) -> None:
+    """Make the changes that `--config_overrides` asks for.
+
+    Raises:
+        ValueError: If they cannot be read, or are of what the configuration does not have.
+    """
+    try:
+        config.update_from_string(changes)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"--config_overrides {changes}: {error}. It takes name=value,name=value of what is a number, a word or "
+            "true and false."
+        ) from error
 
 
 def make_model(model_class: type[PreTrainedModel], arguments: ModelArguments, config: LensMAEConfig):
@@ -278,7 +300,9 @@ def make_model(model_class: type[PreTrainedModel], arguments: ModelArguments, co
             f"{checkpoint} holds {kind}, and this needs {' or '.join(kinds)}: of any other, weights would be lost and "
             "their places drawn at random."
         )
-    loaded: Any = model_class.from_pretrained(checkpoint, config=config, output_loading_info=True)
+    loaded: Any = model_class.from_pretrained(
+        checkpoint, config=config, ignore_mismatched_sizes=True, output_loading_info=True
+    )
     model, loading = loaded
     # Only a head that the checkpoint does not have may be drawn.
     drawn = [
@@ -287,10 +311,12 @@ def make_model(model_class: type[PreTrainedModel], arguments: ModelArguments, co
         if (kind == kinds[0] and not name.startswith("imprint_head."))
         or name.startswith(f"{model.base_model_prefix}.")
     ]
-    if unfitting := sorted([*drawn, *loading["unexpected_keys"]]):
+    reshaped = [name for name, *_ in loading["mismatched_keys"]]
+    if unfitting := sorted({*drawn, *reshaped, *loading["unexpected_keys"]}):
+        changes = f" with --config_overrides {arguments.config_overrides}" if arguments.config_overrides else ""
         raise ValueError(
-            f"{checkpoint} does not fit --config_overrides {arguments.config_overrides}: {len(unfitting)} weights "
-            f"would be lost or drawn at random, such as {unfitting[0]}."
+            f"{checkpoint} does not fit the network for these images{changes}: {len(unfitting)} weights would be lost "
+            f"or drawn at random, such as {unfitting[0]}."
         )
     return model
 
@@ -314,7 +340,7 @@ def make_image_processor(
         **settings,
         **overrides,
     }
-    if "image_mean" in settings:
+    if {"image_mean", "image_std"} & set(settings) or settings["normalization"] == "none":
         return LensMAEImageProcessor(**settings)
     return LensMAEImageProcessor.measured_on(images, **settings)
 
@@ -370,7 +396,7 @@ def _steps_per_second(trainer: Any, trial_seconds: float) -> float:
     def step() -> None:
         for _ in range(arguments.gradient_accumulation_steps):
             batch = next(batches)
-            with torch.autocast(arguments.device.type, torch.bfloat16, enabled=arguments.bf16):
+            with trainer.accelerator.autocast():
                 loss = model(**{name: value.to(arguments.device) for name, value in batch.items()}).loss
             loss.backward()
         optimizer.step()
@@ -447,7 +473,7 @@ def save_run(
     steps = trainer.state.global_step
     results = {
         "task": task,
-        "title": arguments.title or folder.name,
+        "title": arguments.title or folder.resolve().name,
         **({"group": arguments.group} if arguments.group else {}),
         "model": {
             "architecture": model.config.model_type,
@@ -465,14 +491,14 @@ def save_run(
             "batch_size": arguments.images_per_step,
             "weight_decay": arguments.weight_decay,
             "augmentation": _describe_augmentation(collator.augmentation),
-            "precision": "bfloat16" if arguments.bf16 else "float32",
+            "precision": PRECISIONS.get(trainer.accelerator.mixed_precision, trainer.accelerator.mixed_precision),
             "device": _device_name(arguments.device),
         },
         "rows": rows,
         **facts,
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "datasets")},
     }
-    write_text_atomically(folder / "results.json", json.dumps(results, indent=2) + "\n")
+    write_text_atomically(folder / "results.json", to_json(results))
     write_model_card(folder)
     if arguments.push_to_hub:
         trainer.push_to_hub()
@@ -507,6 +533,14 @@ def _size_of(config: Any) -> str:
         if (named.hidden_size, named.num_hidden_layers) == (config.hidden_size, config.num_hidden_layers):
             return size
     return "custom"
+
+
+def curves_of(trainer: Trainer) -> dict[str, Figure]:
+    """The figure of the losses; none where nothing was logged."""
+    history = trainer.state.log_history
+    if not any("loss" in entry or "eval_loss" in entry for entry in history):
+        return {}
+    return {"training_curves": plot_training_curves(history)}
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> None:

@@ -56,11 +56,14 @@ class RunTrainer(LensTrainer):
         **kwargs: As `Trainer` takes them.
 
     Raises:
-        ValueError: If a step takes more images than there are, or weights are to be averaged that are in shards.
+        ValueError: If a step takes more images than there are, weights are to be averaged that are in shards, or a
+            checkpoint is to be chosen by what is not measured.
     """
 
     args: LensTrainingArguments
     model: Any
+    # What `score_images` gives.
+    scores: tuple[str, ...] = ("loss",)
 
     def __init__(
         self,
@@ -72,6 +75,11 @@ class RunTrainer(LensTrainer):
         super().__init__(*args, **kwargs)
         self._network = type(self.model)  # which FSDP changes
         _check_number_of_images(self.train_dataset, self.args)
+        chosen_by = (self.args.metric_for_best_model or "loss").removeprefix("eval_")
+        if chosen_by not in self.scores:
+            raise ValueError(
+                f"--metric_for_best_model {chosen_by}: what is measured while training is {', '.join(self.scores)}."
+            )
         self.eval_collator = eval_collator or self.data_collator
         self.name_rows = name_rows or (lambda rows: [f"row {row}" for row in rows])
         self.compute_metrics = MeanOfScores()
@@ -90,6 +98,7 @@ class RunTrainer(LensTrainer):
         self.add_callback(SeedOfProcess())
         self.add_callback(MetricsFile())
         self.add_callback(self._stop)
+        self.add_callback(SaveAfterEpoch())
         if self.args.early_stopping_patience is not None:
             self.add_callback(ResumableEarlyStopping(self.args.early_stopping_patience))
 
@@ -436,8 +445,25 @@ class StopOnSignal(TrainerCallback):
 
     def on_epoch_end(self, args, state, control, **kwargs):
         """Measures nothing that an unbroken run would not."""
-        if self.stopped:
+        if self.stopped and state.epoch % 1:
             control.should_save = control.should_evaluate = control.should_log = False
+
+
+class SaveAfterEpoch(TrainerCallback):
+    """Saves a checkpoint of an epoch's last step after what is measured then, of which it would know nothing."""
+
+    def __init__(self):
+        self._is_due = False
+
+    def on_step_end(self, args, state, control, **kwargs):
+        """Puts it off."""
+        if control.should_save and state.epoch % 1 == 0:
+            self._is_due, control.should_save = True, False
+
+    def on_epoch_end(self, args, state, control, **kwargs):
+        """Asks for it."""
+        control.should_save |= self._is_due
+        self._is_due = False
 
 
 class ResumableEarlyStopping(EarlyStoppingCallback):

@@ -25,9 +25,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from command_line import launch, parse_arguments
-from run_mae import check_blocks
-from run_sr import check_coordinates, save_output
+from command_line import check_at_least, launch, parse_arguments
+from outputs import check_coordinates, save_output
 from table_parts import WRITERS, TableParts
 from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
@@ -38,8 +37,8 @@ from lens_transformers.data.folders import files_in, files_like, is_pattern
 from lens_transformers.data.images import fill_missing
 from lens_transformers.data.reading import size_and_time
 from lens_transformers.data.report import filled_in_words
-from lens_transformers.evaluation.reconstruction import in_flux, masked_errors
-from lens_transformers.hub.files import check_checkpoint, from_json
+from lens_transformers.evaluation.reconstruction import check_blocks, in_flux, masked_errors
+from lens_transformers.hub.files import check_path, from_json
 from lens_transformers.pipelines import FILE_SUFFIXES, LensClassification, LensSuperResolution, read_image_file
 from lens_transformers.report.loading import make_fits_layout
 
@@ -75,7 +74,8 @@ class PredictionArguments:
         },
     )
     embedding: bool = field(
-        default=False, metadata={"help": "Whether the table has the first checkpoint's embedding."}
+        default=False,
+        metadata={"help": "Whether the table has the first checkpoint's embedding. It has to be a LensMAE."},
     )
     on_error: str = field(
         default="raise",
@@ -99,8 +99,11 @@ class PredictionArguments:
     seed: int = field(default=0, metadata={"help": "Draws the masks of the anomaly score."})
 
     def __post_init__(self):
+        check_at_least(1, self, "batch_size")
+        if self.output is not None and Path(self.output).is_dir():
+            raise ValueError(f"--output {self.output} is a folder: give the name of a table, .parquet or .csv.")
         for checkpoint in self.checkpoints:
-            check_checkpoint(checkpoint)
+            check_path(checkpoint)
         self.fits_layout = from_json(self, "fits_layout")
         self.layout = make_fits_layout(self.fits_layout)
 

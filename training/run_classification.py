@@ -19,8 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from classifiers import ClassifierArguments, make_classifier
-from command_line import DataArguments, LensTrainingArguments, launch, parse_arguments
+from command_line import DataArguments, LensTrainingArguments, check_at_least, launch, parse_arguments
 from common import (
+    curves_of,
     describe_data,
     full_precision_model,
     limit_steps,
@@ -46,7 +47,7 @@ from lens_transformers.evaluation import ClassificationMetric, average_over_symm
 from lens_transformers.evaluation.calibration import expected_calibration_error, fit_temperature
 from lens_transformers.pipelines import resize_images
 from lens_transformers.report.loading import sample
-from lens_transformers.visualization import plot_confusion, plot_roc, plot_training_curves
+from lens_transformers.visualization import plot_confusion, plot_roc
 
 
 # Training images that the baselines are fitted to: all of them would have to be in memory.
@@ -72,6 +73,10 @@ class ClassificationArguments(DataArguments):
         metadata={"help": "Measure the mean of logits over the eight symmetries of each image as well."},
     )
 
+    def __post_init__(self):
+        super().__post_init__()
+        check_at_least(1, self, "labels_per_class")
+
 
 @dataclass
 class ClassificationTrainingArguments(LensTrainingArguments):
@@ -89,8 +94,7 @@ class ClassificationTrainingArguments(LensTrainingArguments):
     )
 
     def __post_init__(self):
-        if self.mixup_alpha < 0:
-            raise ValueError(f"--mixup_alpha must be at least 0, got {self.mixup_alpha}.")
+        check_at_least(0, self, "mixup_alpha")
         super().__post_init__()
 
 
@@ -108,6 +112,8 @@ def main() -> None:
     model, image_processor = make_classifier(model_arguments, train)
 
     collator, eval_collator = make_collators(image_processor, data_arguments, "classification", arguments.seed)
+    if data_arguments.test_time_augmentation:
+        check_turned(model, eval_collator([test[0]])["pixel_values"])
     trainer = ClassificationTrainer(
         model=model,
         args=arguments,
@@ -146,7 +152,7 @@ def main() -> None:
     figures = {
         "roc": plot_roc(labels, probabilities, LABEL_NAMES),
         "confusion": plot_confusion(labels, probabilities.argmax(axis=1), LABEL_NAMES),
-        "training_curves": plot_training_curves(trainer.state.log_history),
+        **curves_of(trainer),
     }
     files = list_test_files(data_arguments, "classification", splits.drawn)
     calibrated = (own_logits / temperature).softmax(dim=-1).numpy()
@@ -159,6 +165,8 @@ def main() -> None:
 
 class ClassificationTrainer(RunTrainer):
     """A Trainer whose loss knows class weights, label smoothing and mixup."""
+
+    scores = ("loss", "accuracy")
 
     def __init__(self, *args: Any, class_weights: torch.Tensor | None, **kwargs: Any):
         super().__init__(*args, **kwargs)
@@ -226,6 +234,25 @@ def weigh_classes(weights: list[str] | None, train: Dataset) -> torch.Tensor | N
             f"{' '.join(LABEL_NAMES)}."
         )
     return numbers
+
+
+def check_turned(model: torch.nn.Module, pixel_values: torch.Tensor) -> None:
+    """Refuse, before it trains, a network that takes no images turned by a quarter.
+
+    Raises:
+        ValueError: If images `(batch, bands, height, width)` are not square, and the network wants that size.
+    """
+    height, width = pixel_values.shape[2:]
+    if height == width:
+        return
+    try:
+        with torch.inference_mode():
+            model.eval()(pixel_values.transpose(2, 3))
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"--test_time_augmentation True: images of {height}x{width} pixels, turned by a quarter, have {width}x"
+            f"{height}, which the network does not take: {error}"
+        ) from error
 
 
 def calibrate(trainer: ClassificationTrainer, validation: Dataset, collator: LensDataCollator) -> float:

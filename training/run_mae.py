@@ -13,7 +13,6 @@ and its error stands beside that of predicting none.
 """
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,6 +23,7 @@ import numpy as np
 import torch
 from command_line import DataArguments, EncoderArguments, LensTrainingArguments, launch, parse_arguments
 from common import (
+    curves_of,
     describe_data,
     limit_steps,
     load_splits,
@@ -45,14 +45,20 @@ from matplotlib.figure import Figure
 from streams import EndlessPasses
 from transformers import TrainerCallback
 
-from lens_transformers import LensMAEConfig, LensMAEForPreTraining, LensMAEImageProcessor
+from lens_transformers import LensMAEForPreTraining, LensMAEImageProcessor
 from lens_transformers.data import LABEL_NAMES, LensDataCollator, MaskedCollator
 from lens_transformers.evaluation import AnomalyMetric
 from lens_transformers.evaluation.bootstrap import average_with_intervals
 from lens_transformers.evaluation.inpainting import FILLINGS
-from lens_transformers.evaluation.reconstruction import MASK_RATIOS, imprints_in_flux, in_flux, masked_errors
+from lens_transformers.evaluation.reconstruction import (
+    MASK_RATIOS,
+    check_blocks,
+    imprints_in_flux,
+    in_flux,
+    masked_errors,
+)
 from lens_transformers.report.loading import sample
-from lens_transformers.visualization import plot_imprints, plot_reconstructions, plot_training_curves
+from lens_transformers.visualization import plot_imprints, plot_reconstructions
 
 
 logger = logging.getLogger(__name__)
@@ -137,6 +143,11 @@ def main() -> None:
     train, validation, test = splits.train, splits.validation, splits.test
     measured = {"num_samples": NUM_MEASURED_OF_STREAM} if data_arguments.streaming else {}
     image_processor = make_image_processor(model_arguments, train, **measured)
+    if image_processor.normalization == "min_max":
+        raise ValueError(
+            "--image_processor_overrides: with normalization min_max what was painted has no flux, in which it is "
+            "measured: take arcsinh."
+        )
     ratios = {"mask_ratio": arguments.mask_ratio, "prediction_ratio": arguments.prediction_ratio}
     settings = {name: ratio for name, ratio in ratios.items() if ratio is not None}
     if "imprint" in train.features:
@@ -187,7 +198,7 @@ def main() -> None:
     print_rows(rows, [key for key in rows[0] if key.startswith(("masked_mse", "imprint_mse", "anomaly_auc"))])
     figures = {
         "reconstructions": plot_reconstructions(images, masks, painted),
-        "training_curves": plot_training_curves(trainer.state.log_history),
+        **curves_of(trainer),
     }
     if "imprint_mse" in rows[0]:
         figures["imprints"] = draw_imprints(trainer, test, eval_collator, image_processor)
@@ -283,34 +294,17 @@ def settings_of_imprint(
     """What the configuration says of the imprint of substructure, which is measured on `imprints`.
 
     Raises:
-        ValueError: If there is nothing in them, or the image processor would scale each of them by itself.
+        ValueError: If there is nothing in them.
     """
     if not imprints.any():
         raise ValueError(
             f"In none of {len(imprints)} training images does substructure leave an imprint: --imprint_loss_weight 0 "
             "leaves that column out."
         )
-    if image_processor.normalization == "min_max":
-        raise ValueError("An imprint cannot be scaled as its image by normalization min_max: take arcsinh.")
     # No imprint at all has a value of its own in each band.
     scaled = image_processor(imprints, return_tensors="pt").pixel_values
     deviation = (scaled - scaled.mean(dim=(0, 2, 3), keepdim=True)).std().item()
     return {"imprint_loss_weight": arguments.imprint_loss_weight, "imprint_std": deviation}
-
-
-def check_blocks(config: LensMAEConfig, size: Sequence[int]) -> None:
-    """Refuse images of which no block would be hidden.
-
-    Raises:
-        ValueError: If they are too small.
-    """
-    num_blocks = math.prod(-(-side // config.mask_block_size) for side in size)
-    if num_blocks - max(int(num_blocks * (1 - config.mask_ratio)), 1) < 1:
-        raise ValueError(
-            f"Images of {size[0]}x{size[1]} pixels have {num_blocks} blocks of {config.mask_block_size} pixels: a "
-            f"mask ratio of {config.mask_ratio:g} hides none. Give larger images, or smaller blocks by "
-            "--config_overrides mask_unit_size=1."
-        )
 
 
 def measure(

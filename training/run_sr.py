@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from command_line import DataArguments, LensTrainingArguments, ModelArguments, launch, parse_arguments
 from common import (
+    curves_of,
     describe_data,
     full_precision_model,
     limit_steps,
@@ -36,16 +37,13 @@ from common import (
 from datasets import Dataset
 from layer_decay import group_by_rate, learning_rate_scales
 from loop import RunTrainer
+from outputs import check_coordinates, save_output
 from transformers import AutoConfig, AutoImageProcessor, PreTrainedModel
 from transformers.training_args import OptimizerNames
 
 from lens_transformers import LensMAEForSuperResolution, LensMAEImageProcessor
-from lens_transformers.data import FitsLayout, LensDataCollator
-from lens_transformers.data.fits import FITS_SUFFIXES
-from lens_transformers.data.fits_writing import write_super_resolved_fits
-from lens_transformers.data.folders import suffix_of
+from lens_transformers.data import LensDataCollator
 from lens_transformers.data.images import flux_of_white
-from lens_transformers.data.writing import written_whole
 from lens_transformers.evaluation import (
     LeastSquaresDownsampler,
     SuperResolutionMetric,
@@ -54,8 +52,9 @@ from lens_transformers.evaluation import (
     upsampling_rows,
 )
 from lens_transformers.evaluation.super_resolution import unit_range
+from lens_transformers.models.lens_mae.modeling_lens_mae import pixel_losses
 from lens_transformers.report.loading import make_fits_layout, sample
-from lens_transformers.visualization import plot_super_resolution, plot_training_curves
+from lens_transformers.visualization import plot_super_resolution
 
 
 NUM_FIGURE_ROWS = 3
@@ -91,6 +90,8 @@ class SuperResolutionArguments(DataArguments):
         super().__post_init__()
         if self.filter_size < 1 or self.filter_size % 2 == 0:
             raise ValueError(f"--filter_size must be odd, got {self.filter_size}.")
+        if self.data_range is not None and not 0 < self.data_range < float("inf"):
+            raise ValueError(f"--data_range must be a brightness above 0, got {self.data_range}.")
         check_coordinates(self.save_outputs, make_fits_layout(self.fits_layout))
 
 
@@ -186,7 +187,7 @@ def main(model_class: type[PreTrainedModel] = LensMAEForSuperResolution) -> None
     low, prediction, target = (images[:NUM_FIGURE_ROWS].numpy() for images in shown)
     figures = {
         "super_resolution": plot_super_resolution(low, bicubic_upsample(low, config.upscale), prediction, target),
-        "training_curves": plot_training_curves(trainer.state.log_history),
+        **curves_of(trainer),
     }
     data = {**describe_data(data_arguments, splits), "data_range": data_arguments.data_range}
     save_run(trainer, image_processor, "super_resolution", data, rows, metrics, figures, model_arguments)
@@ -194,6 +195,8 @@ def main(model_class: type[PreTrainedModel] = LensMAEForSuperResolution) -> None
 
 class SuperResolutionTrainer(RunTrainer):
     """A Trainer that can ask of an output that, blurred and binned again, it is the input."""
+
+    scores = ("loss", "psnr")
 
     def __init__(self, *args: Any, downsampler: LeastSquaresDownsampler | None, data_range: float, **kwargs: Any):
         super().__init__(*args, **kwargs)
@@ -219,9 +222,7 @@ class SuperResolutionTrainer(RunTrainer):
         """The loss of training, without consistency, and the PSNR of each image."""
         error = (outputs.reconstruction - inputs["labels"]).float()
         squares = error.flatten(1).square().mean(dim=1)
-        error = error / torch.tensor(self.model.config.sr_pixel_std).reshape(-1, 1, 1).to(error)
-        losses = {"l1": error.abs(), "mse": error.square(), "charbonnier": (error.square() + 1e-4).sqrt()}
-        loss = losses[self.model.config.sr_loss].flatten(1).mean(dim=1)
+        loss = pixel_losses(error, self.model.config).flatten(1).mean(dim=1)
         return {"loss": loss, "psnr": 10 * torch.log10(self.data_range**2 / squares)}
 
 
@@ -286,57 +287,6 @@ def measure(
     if arguments.self_ensemble:
         rows.append({"name": f"{name}, mean over the eight symmetries", "split": "test", **ensemble.compute()})
     return rows, shown
-
-
-def save_output(
-    folder: Path,
-    image: np.ndarray,
-    number: int,
-    original: str | None,
-    upscale: int,
-    suffix: str,
-    layout: FitsLayout | None = None,
-) -> Path:
-    """Write a super-resolved image, numbered, and named as the file that it was made of; all of it or nothing.
-
-    Args:
-        folder: Where to.
-        image: `(bands, height, width)`, in flux.
-        number: Its row in the test set, or its place among the files.
-        original: Its file, if it has one; of a FITS file the coordinates are taken over.
-        upscale: How many times it is as high and wide as it was.
-        suffix: `"npy"` or `"fits"`.
-        layout: How a FITS file holds its image.
-
-    Returns:
-        The file.
-
-    Raises:
-        ValueError: If the coordinates of the original cannot be taken over.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    name = f"{number:06d}" if original is None else f"{number:06d}_{Path(original).name.split('.')[0]}"
-    if suffix == "npy":
-        path = folder / f"{name}.npy"
-        with written_whole(path) as temporary, temporary.open("wb") as file:
-            np.save(file, image)
-        return path
-    has_coordinates = original is not None and suffix_of(original) in FITS_SUFFIXES
-    with_coordinates = original if has_coordinates else None
-    return write_super_resolved_fits(folder / f"{name}.fits", image, upscale, with_coordinates, layout)
-
-
-def check_coordinates(save_outputs: str, layout: FitsLayout | None) -> None:
-    """Refuse files whose coordinates would be those of a whole image, of which a part was cut out.
-
-    Raises:
-        ValueError: If they would.
-    """
-    if save_outputs == "fits" and layout is not None and layout.cutout is not None:
-        raise ValueError(
-            "--save_outputs fits: cutouts do not have the coordinates of the files that they are cut out of; leave "
-            "out cutout of --fits_layout, or take --save_outputs npy."
-        )
 
 
 def find_upscale(pairs: Dataset) -> int:

@@ -24,6 +24,7 @@ from .results import (
     metric_columns,
     metric_label,
     read_results,
+    tested_on,
     verdict,
 )
 
@@ -100,12 +101,11 @@ def _generated(folder: Path, repo_id: str | None) -> GeneratedCard:
 
 
 def _card_data(results: dict[str, Any], model_name: str) -> ModelCardData:
-    own = results["rows"][0]
+    own, tested = results["rows"][0], tested_on(results)
     # How many images a row stands for is no metric of the model.
     columns = [column for column in metric_columns([own]) if not column.startswith("num_")]
     measured = [metric for metric in columns if is_measured(own[metric])]
     words = {word for metric in measured for word in metric.split("_")}
-    preset = results["data"].get("preset")
     dataset = _hub_name(results["data"].get("source"))
     return ModelCardData(
         license="apache-2.0",
@@ -125,10 +125,10 @@ def _card_data(results: dict[str, Any], model_name: str) -> ModelCardData:
         eval_results=[
             EvalResult(
                 task_type=PIPELINE_TAGS[results["task"]],
-                dataset_type=dataset_name(results),
-                dataset_name=f"{dataset_name(results)} (simulated)" if preset else dataset_name(results),
-                dataset_split=own.get("split"),
-                dataset_args={"num_images": results["data"].get("num_test"), "seed": results["data"].get("seed")},
+                dataset_type=tested["name"],
+                dataset_name=f"{tested['name']} (simulated)" if tested["preset"] else tested["name"],
+                dataset_split=tested["split"],
+                dataset_args={"num_images": results["data"].get("num_test"), "seed": tested["seed"]},
                 metric_type=metric,
                 metric_name=metric_label(metric),
                 metric_value=own[metric],

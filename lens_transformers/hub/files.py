@@ -1,9 +1,12 @@
 """Reading JSON, of files and of the command line, and writing a text file whole or not at all."""
 
 import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
@@ -20,6 +23,11 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}.") from error
+
+
+def to_json(value: Any) -> str:
+    """The text of a JSON file, which knows neither numpy's numbers nor what is not finite: that is null."""
+    return json.dumps(_plain(value), indent=2, allow_nan=False) + "\n"
 
 
 def from_json(arguments: Any, name: str) -> Any:
@@ -40,7 +48,7 @@ def from_json(arguments: Any, name: str) -> Any:
     return value
 
 
-def check_checkpoint(name: str) -> None:
+def check_path(name: str) -> None:
     """Refuses the path of a checkpoint that is not there; what may be a name on the Hub, such as `org/name`, passes.
 
     Raises:
@@ -69,3 +77,13 @@ def write_text_atomically(path: str | Path, text: str) -> Path:
         # newline="": a file with Windows line ends keeps them.
         temporary.write_text(text, encoding="utf-8", newline="")
     return path
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

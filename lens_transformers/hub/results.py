@@ -183,6 +183,21 @@ def dataset_name(results: dict[str, Any]) -> str:
     return Path(str(data["source"])).name if data.get("source") else "a data set it does not name"
 
 
+def tested_on(results: dict[str, Any]) -> dict[str, Any]:
+    """The images that a run was measured on: `name`, `split`, and `preset` and `seed` where they were simulated.
+
+    They are those that it was trained beside, or of a set of their own.
+    """
+    data, source = results["data"], results["data"].get("test_source")
+    simulation = _simulation_of(source) if source else data
+    return {
+        "name": (simulation.get("preset") or Path(str(source)).name) if source else dataset_name(results),
+        "split": data.get("split") if source else results["rows"][0].get("split"),
+        "preset": simulation.get("preset"),
+        "seed": simulation.get("seed"),
+    }
+
+
 def is_preset(simulation: Mapping[str, Any]) -> bool:
     """Whether what `simulation.yaml` records is its preset as it stands, without another instrument or overrides."""
     preset = simulation["preset"]

@@ -20,7 +20,7 @@ from transformers import (
 from ..data import load_lensing_dataset
 from ..data.simulated import find_simulation
 from ..data.tasks import Task
-from ..hub.files import check_checkpoint
+from ..hub.files import check_path
 from ..hub.results import dataset_name, read_results
 from ..pipelines import resize_images
 from ..simulation import LensSimulationConfig
@@ -214,7 +214,7 @@ def _pixel_scale(dataset: Dataset, simulation: LensSimulationConfig) -> float:
 
 def _results_of(checkpoint: str | Path) -> dict[str, Any]:
     """What training left, or the same with nothing in it; the task and the name of the network are there."""
-    check_checkpoint(str(checkpoint))
+    check_path(str(checkpoint))
     config = AutoConfig.from_pretrained(checkpoint)
     if (Path(checkpoint) / "results.json").is_file():
         results = read_results(checkpoint)
@@ -250,6 +250,6 @@ def _resolved(source: str | None) -> str | None:
 def _training_split(data: Mapping[str, Any], task: Task) -> Dataset | None:
     try:
         return load_lensing_dataset(data["source"], split="train", task=task, **reading_arguments(data))
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         logger.warning("%s gives no images to fit baselines to: %s", data["source"], error)
         return None

@@ -56,7 +56,9 @@ def evaluate_classifier(
     if in_full and images.are_own and train is not None:
         few = sample(train, _MAX_TRAIN_IMAGES)
         learnt = np.asarray(few["label"][:]), _probabilities(classify, few)
-    describe_answers(evaluation, test, probabilities, getattr(model.config, "temperature", 1.0), learnt)
+    # Only our own networks keep it in the configuration.
+    temperature = getattr(model.config, "temperature", evaluation.results.get("temperature") or 1.0)
+    describe_answers(evaluation, test, probabilities, temperature, learnt)
     rows = evaluation.results["rows"]
     if len(rows) == 1 and train is not None:
         few = sample(train, _MAX_BASELINE_IMAGES)
@@ -66,8 +68,9 @@ def evaluate_classifier(
         return
     evaluation.figures |= parameter_figures(test, evaluation.scores, "accuracy", chance=1 / len(LABEL_NAMES))
     few = sample(test, _MAX_EMBEDDED)
-    embeddings = embed(model, image_processor, few)
-    evaluation.figures["embedding_map"] = plot_embedding(embeddings, few["label"][:], LABEL_NAMES)
+    if len(few) > 2:  # of fewer there is no map
+        embeddings = embed(model, image_processor, few)
+        evaluation.figures["embedding_map"] = plot_embedding(embeddings, few["label"][:], LABEL_NAMES)
     _explain(evaluation, model, image_processor, test, probabilities.argmax(axis=1))
     worst = add_worst_answers(evaluation, test, probabilities)
     titles = [f"{truth}, said {said} ({sure:.2f})" for _, truth, said, sure, *_ in evaluation.tables[-1].rows]

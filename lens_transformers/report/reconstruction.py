@@ -74,7 +74,8 @@ def evaluate_autoencoder(
     embedded = sample(test, _MAX_EMBEDDED)
     embeddings = embed(model, image_processor, embedded)
     labels = embedded["label"][:] if "label" in embedded.column_names else None
-    figures["embedding_map"] = plot_embedding(embeddings, labels, LABEL_NAMES)
+    if len(embedded) > 2:  # of fewer there is no map
+        figures["embedding_map"] = plot_embedding(embeddings, labels, LABEL_NAMES)
     if images.train is not None and _has_classes(images.train) and _has_classes(embedded):
         flux, masks, painted = reconstruct(model, image_processor, embedded, model.config.mask_ratio, seed)
         train, errors = sample(images.train, _MAX_EMBEDDED), masked_errors(painted, flux, masks)

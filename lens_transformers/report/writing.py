@@ -1,15 +1,12 @@
 """Writing the report: the page, the same as JSON, and its figures as vectors."""
 
-import json
-import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ..hub.files import write_text_atomically
+from ..hub.files import to_json, write_text_atomically
 from ..hub.results import without_paths
 from ..visualization import save_figure
 from .checkpoints import evaluate_checkpoint, group_of
@@ -61,6 +58,12 @@ def write_report(
     output = Path(output)
     if not output.parent.is_dir():
         raise FileNotFoundError(f"{output.parent} is not a folder; create it before {output.name} is written there.")
+    if output.is_dir():
+        raise ValueError(f"{output} is a folder: give the name of a page in it, such as {output / 'report.html'}.")
+    if figures is not None and Path(figures).exists() and not Path(figures).is_dir():
+        raise ValueError(f"{figures} is a file: figures go into a folder.")
+    if data_range is not None and not 0 < data_range < float("inf"):
+        raise ValueError(f"data_range must be a brightness above 0, got {data_range}.")
     if output.suffix == ".json":
         raise ValueError(f"{output}: a page is no JSON, which is written beside it: give a name that ends in .html.")
     words = _checked(words or {})
@@ -82,17 +85,19 @@ def write_report(
         "evaluations": [_record(evaluation) for evaluation in evaluations],
         "comparisons": [_record_of(comparison) for comparison in comparisons],
     }
-    text = json.dumps(_plain(without_paths(record)), indent=2, allow_nan=False)
-    write_text_atomically(output.with_suffix(".json"), text + "\n")
+    write_text_atomically(output.with_suffix(".json"), to_json(without_paths(record)))
     if figures is not None:
         save_figures(evaluations, Path(figures))
     return page
 
 
 def save_figures(evaluations: Sequence[Evaluation], folder: Path) -> None:
-    """Writes the figures of each evaluation into a folder of its title, as PDFs."""
+    """Writes the figures of each evaluation into a folder of its title, as PDFs; the second of that title has a 2."""
+    given: Counter[str] = Counter()
     for evaluation in evaluations:
         name = re.sub(r"\W+", "_", evaluation.title).strip("_")
+        given[name] += 1
+        name += f"_{given[name]}" if given[name] > 1 else ""
         (folder / name).mkdir(parents=True, exist_ok=True)
         for figure_name, figure in evaluation.figures.items():
             save_figure(figure, folder / name / f"{figure_name}.pdf")
@@ -125,14 +130,3 @@ def _record_of(comparison: Comparison) -> dict[str, Any]:
         "score": comparison.first.score_name,
         **vars(comparison.result),
     }
-
-
-def _plain(value: Any) -> Any:
-    """The same for JSON, which knows neither NaN nor numpy's numbers."""
-    if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value

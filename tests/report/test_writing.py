@@ -380,6 +380,11 @@ def test_any_image_classifier_is_evaluated_if_its_classes_are_ours(sources, tmp_
         LensMAEImageProcessor().save_pretrained(tmp_path / name)
     evaluation = evaluate_checkpoint(tmp_path / "ours", sources["classification"])
     assert 0 <= evaluation.results["rows"][0]["accuracy"] <= 1
+    # Such networks have no place for it in their configuration.
+    record = {"task": "classification", "rows": [{"name": "ResNet"}], "data": {}, "temperature": 2.0}
+    (tmp_path / "ours/results.json").write_text(json.dumps(record))
+    calibrated = evaluate_checkpoint(tmp_path / "ours", sources["classification"], in_full=False)
+    assert "ece_calibrated" in calibrated.results["rows"][0]
     [pointing] = [table for table in evaluation.tables if "planted" in table.title]
     assert [row[0] for row in pointing.rows] == ["grad cam", "brightest pixel of the image"]
     assert "No attention rollout: ResNetForImageClassification does not attend" in pointing.note
@@ -415,6 +420,8 @@ def test_figures_are_left_as_vectors_in_a_folder_a_checkpoint(tmp_path):
     evaluation = Evaluation("run", {"title": "all labels: pretrained"}, figures={"roc": Figure()})
     save_figures([evaluation], tmp_path / "figures")
     assert (tmp_path / "figures" / "all_labels_pretrained" / "roc.pdf").read_bytes().startswith(b"%PDF")
+    save_figures([evaluation, evaluation], tmp_path / "both")
+    assert len(list((tmp_path / "both").glob("*/roc.pdf"))) == 2
 
 
 @pytest.mark.parametrize(
@@ -427,6 +434,7 @@ def test_figures_are_left_as_vectors_in_a_folder_a_checkpoint(tmp_path):
         ({"words": "tile.json"}, r"highlights\[0\] must be an object"),
         ({"checkpoint": "missing"}, "missing: there is no such folder"),
         ({"output": "report.json"}, "a page is no JSON, which is written beside it"),
+        ({"output": "."}, "is a folder: give the name of a page in it, such as"),
     ],
 )
 def test_what_cannot_be_evaluated_is_said_in_one_line(tmp_path, capsys, changes, message):

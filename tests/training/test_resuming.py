@@ -18,6 +18,9 @@ from safetensors.torch import load_file
 
 
 QUICK = ["--config_overrides", "num_hidden_layers=1,decoder_num_hidden_layers=1", "--learning_rate", "1e-3"]
+PLATEAU = ["--lr_scheduler_type", "reduce_lr_on_plateau", "--lr_scheduler_kwargs", '{"patience": 0, "mode": "max"}']
+# Leaves 24 images to train on, and some of each class to choose by.
+HELD_OUT = ["--validation_fraction", 0.2, "--split_seed", 5]
 # Two and a half epochs of four steps, the last with a partial batch.
 STEPS = [*QUICK, "--max_steps", 10, "--save_strategy", "steps", "--save_steps", 3, "--augmentation", "dihedral"]
 
@@ -49,8 +52,8 @@ def assert_same_weights(one, other):
     [
         (run_mae, [5, 8], ["--ema_decay", 0.9, "--mask_ratio_start", 0.5]),
         (run_mae, [9], ["--gradient_accumulation_steps", 2, "--per_device_train_batch_size", 4]),
-        # 4 is the last step of an epoch, after which this run measures and the killed one does not.
-        (run_classification, [5], ["--save_steps", 4, "--eval_strategy", "epoch", "--mixup_alpha", 0.2]),
+        # 3 is the last step of an epoch, after which the rate depends on what was measured.
+        (run_classification, [5], [*HELD_OUT, "--eval_strategy", "epoch", *PLATEAU]),
     ],
     ids=["averaged weights", "accumulated gradients", "an evaluation at the end of the epoch"],
 )
@@ -68,8 +71,10 @@ def test_a_killed_run_goes_on_to_the_weights_of_an_unbroken_one(
     run_script(script, *flags, "--output_dir", tmp_path / "killed", "--resume_from_checkpoint", True)
     assert_same_weights(tmp_path / "unbroken", tmp_path / "killed")
     logs = [(tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("unbroken", "killed")]
-    losses = [[entry for line in lines if "loss" in (entry := json.loads(line))] for lines in logs]
-    assert [entry["step"] for entry in losses[0]] == [entry["step"] for entry in losses[1]]
+    entries = [list(map(json.loads, lines)) for lines in logs]
+    for name in ("loss", "eval_loss"):
+        steps = [[entry["step"] for entry in of_run if name in entry] for of_run in entries]
+        assert steps[0] == steps[1]
 
 
 def test_a_stream_of_several_passes_goes_on_where_it_was(rings, run_script, monkeypatch, tmp_path):

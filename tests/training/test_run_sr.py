@@ -20,6 +20,7 @@ from lens_transformers.report import evaluate_checkpoint
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "training"))  # as Python does for a script that is launched
 
+import outputs  # noqa: E402
 import run_sr  # noqa: E402
 
 
@@ -158,7 +159,7 @@ def test_the_self_ensemble_stands_beside_the_single_pass_and_turns_with_the_imag
 def test_an_output_is_written_as_an_array_named_as_what_it_was_made_of(tmp_path):
     image = np.random.default_rng(0).random((1, 8, 8), dtype=np.float32)
     for original, name in (("somewhere/b.0.npy", "000001_b.npy"), (None, "000001.npy")):
-        assert run_sr.save_output(tmp_path, image, 1, original, 2, "npy") == tmp_path / name
+        assert outputs.save_output(tmp_path, image, 1, original, 2, "npy") == tmp_path / name
         assert np.array_equal(np.load(tmp_path / name), image)
     assert len(list(tmp_path.iterdir())) == 2
 
