@@ -415,9 +415,9 @@ def _read(source: str | Path, image_processor: LensMAEImageProcessor) -> Iterato
         files = [path]
     if not files:
         listed = files_of_rows(source, "all", "pretraining") or []
-        suffixes = {suffix_of(file) for file in listed}
+        kinds = {suffix_of(file) for file in listed}
         # Pictures in folders of classes are pictures still.
-        if suffixes & set(PICTURE_SUFFIXES) and suffixes <= set(FILE_SUFFIXES):
+        if kinds & set(PICTURE_SUFFIXES) and kinds <= set(FILE_SUFFIXES):
             files = [Path(file) for file in listed]
     for file in files:
         yield read_image_file(file, white_flux=image_processor.white_flux)
