@@ -55,7 +55,7 @@ def test_numbers_on_a_set_of_its_own_are_told_of_that_set(source, name, seed, tm
     data = {"source": "/home/someone/data", "preset": "deeplense_model_2", "seed": 3, "num_test": 96}
     run = make_run(tmp_path / "lens", data={**data, "test_source": source, "split": "all"})
     for result in ModelCard.load(write_model_card(run)).data.eval_results:
-        assert (result.dataset_name, result.dataset_split, result.dataset_args["seed"]) == (name, "all", seed)
+        assert (result.dataset_name, result.dataset_split, result.dataset_args.get("seed")) == (name, "all", seed)
 
 
 def code_block(card):

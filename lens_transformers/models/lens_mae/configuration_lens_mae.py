@@ -326,13 +326,14 @@ class LensMAEConfig(PreTrainedConfig):
             )
         for name in ("sr_pixel_mean", "sr_pixel_std", "sr_encoder_mean", "sr_encoder_std"):
             value = getattr(self, name)
-            of_bands = value if isinstance(value, list) else [value] * self.num_channels
-            if len(of_bands) != self.num_channels or not all(map(math.isfinite, of_bands)):
+            numbers = value if isinstance(value, list) else [value]
+            has_all_bands = len(numbers) == self.num_channels or not isinstance(value, list)
+            if not has_all_bands or not all(map(math.isfinite, numbers)):
                 raise ValueError(
                     f"`{name}` is a finite number, or a list of one for each of the {self.num_channels} band(s) "
                     f"(`num_channels`), not {value}."
                 )
-            if name.endswith("_std") and min(of_bands) <= 0:
+            if name.endswith("_std") and min(numbers) <= 0:
                 raise ValueError(f"`{name}` is divided by and must be above 0, not {value}.")
         if self.sr_encoder_stretch is not None and not 0 < self.sr_encoder_stretch < float("inf"):
             raise ValueError(f"`sr_encoder_stretch` is a finite flux above 0 or None, not {self.sr_encoder_stretch}.")
