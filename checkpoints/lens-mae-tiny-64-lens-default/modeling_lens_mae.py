@@ -391,7 +391,7 @@ class LensMAEEmbeddings(nn.Module):
                 f"Images of {pixel_values.shape[2]}x{pixel_values.shape[3]} pixels are smaller than one patch of "
                 f"{patch_size}x{patch_size}."
             )
-        pixel_values = pixel_values.to(next(self.patch_embeddings.parameters()).dtype)
+        pixel_values = pixel_values.to(self.patch_embeddings.projection.weight.dtype)
 
         mask = ids_restore = None
         if mask_ratio is None:
@@ -834,6 +834,13 @@ class LensMAEPreTrainedModel(PreTrainedModel):
         _copy_what_lies_beside(Path(self.name_or_path), Path(working_dir), repo_id)
         return super()._upload_modified_files(working_dir, repo_id, *args, **kwargs)
 
+    def set_attn_implementation(self, attn_implementation: str | dict, *args: Any, **kwargs: Any):
+        """As transformers' own, in the decoder and in the layers of super-resolution as well."""
+        super().set_attn_implementation(attn_implementation, *args, **kwargs)
+        for module in self.modules():
+            if isinstance(module, LensMAEAttention):  # whose configuration is a copy with other widths
+                module.config._attn_implementation = self.config._attn_implementation
+
     def freeze_patch_embeddings(self):
         """Keep the stem, its batch statistics included, as it is; also when the checkpoint is saved and loaded."""
         self._freeze("patch_embeddings")
@@ -1207,23 +1214,30 @@ class LensMAEForClassification(LensMAEPreTrainedModel):
         logits = self.classifier(self.norm(outputs.pooler_output))
         loss = None
         if labels is not None:
-            self._check_labels(labels)
+            labels = self._checked_labels(labels)
             loss = self.loss_function(labels, logits, self.config)
         return ImageClassifierOutput(
             loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
         )
 
-    def _check_labels(self, labels: torch.Tensor):
+    def _checked_labels(self, labels: torch.Tensor) -> torch.Tensor:
+        if self.num_labels == 1 or self.config.problem_type in ("regression", "multi_label_classification"):
+            return labels
+        if labels.is_floating_point():
+            # Of floats transformers makes a problem of several labels an image, and keeps that in the configuration.
+            raise ValueError(
+                f"Labels must be class numbers from 0 to {self.num_labels - 1}, whole numbers; these are "
+                f"{labels.dtype}. For several labels an image set `config.problem_type` to "
+                "'multi_label_classification'."
+            )
         # On an accelerator the check would wait for the device; in a compiled graph it would break the graph.
-        if labels.device.type != "cpu" or torch.compiler.is_compiling() or labels.is_floating_point():
-            return
-        if self.num_labels == 1:  # a number to be told, as everywhere in transformers
-            return
-        if ((labels < 0) | (labels >= self.num_labels)).any():
+        is_checked = labels.device.type == "cpu" and not torch.compiler.is_compiling()
+        if is_checked and ((labels < 0) | (labels >= self.num_labels)).any():
             raise ValueError(
                 f"Labels must be class numbers from 0 to {self.num_labels - 1} (`num_labels={self.num_labels}`); "
                 f"these range from {labels.min()} to {labels.max()}."
             )
+        return labels.long()
 
 
 @auto_docstring(
@@ -1291,7 +1305,7 @@ class LensMAEForSuperResolution(LensMAEPreTrainedModel):
 
         loss = None
         if labels is not None:
-            loss = self._loss(reconstruction, labels, deviation)
+            loss = self._loss(reconstruction, labels)
         return ImageSuperResolutionOutput(
             loss=loss,
             reconstruction=reconstruction,
@@ -1299,21 +1313,29 @@ class LensMAEForSuperResolution(LensMAEPreTrainedModel):
             attentions=outputs.attentions,
         )
 
-    def _loss(
-        self, reconstruction: torch.Tensor, labels: torch.Tensor, deviation: float | torch.Tensor
-    ) -> torch.Tensor:
+    def _loss(self, reconstruction: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         if labels.shape != reconstruction.shape:
             raise ValueError(
                 f"`labels` must have the shape of the upsampled images, {tuple(reconstruction.shape)} for "
                 f"`upscale={self.config.upscale}`, not {tuple(labels.shape)}."
             )
-        error = (reconstruction - labels) / deviation
-        if self.config.sr_loss == "mse":
-            return error.square().mean()
-        if self.config.sr_loss == "l1":
-            return error.abs().mean()
-        # Charbonnier: a smooth L1 (Lai et al. 2017, arXiv:1704.03915), in units of `sr_pixel_std`.
-        return (error.square() + 1e-4).sqrt().mean()
+        return pixel_losses(reconstruction - labels, self.config).mean()
+
+
+def pixel_losses(error: torch.Tensor, config: LensMAEConfig) -> torch.Tensor:
+    """What each pixel adds to the loss of super-resolution: `config.sr_loss`, in units of `config.sr_pixel_std`.
+
+    Args:
+        error: Differences in flux, of shape `(batch_size, num_channels, height, width)`.
+        config: That of the network.
+    """
+    error = error / _per_band(config.sr_pixel_std, error)
+    if config.sr_loss == "mse":
+        return error.square()
+    if config.sr_loss == "l1":
+        return error.abs()
+    # Charbonnier: a smooth L1 (Lai et al. 2017, arXiv:1704.03915).
+    return (error.square() + 1e-4).sqrt()
 
 
 def upsample_bicubic(pixel_values: torch.Tensor, upscale: int) -> torch.Tensor:

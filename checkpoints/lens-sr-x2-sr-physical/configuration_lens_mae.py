@@ -13,6 +13,7 @@
 # limitations under the License.
 """LensMAE model configuration."""
 
+import math
 from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
@@ -275,9 +276,16 @@ class LensMAEConfig(PreTrainedConfig):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"`{name}` must be one of {allowed}, not {getattr(self, name)!r}.")
         sizes = ("patch_size", "num_channels", "mask_unit_size", "stem_hidden_size", "sr_encoder_channels")
-        for name in (*sizes, "decoder_num_hidden_layers"):
+        widths = ("hidden_size", "intermediate_size", "decoder_hidden_size", "decoder_intermediate_size")
+        sr_widths = ("sr_hidden_size", "sr_decoder_hidden_size")
+        for name in (*sizes, *widths, *sr_widths, "decoder_num_hidden_layers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, not {getattr(self, name)}.")
+        for name in ("num_hidden_layers", "sr_num_blocks", "sr_decoder_num_hidden_layers"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"`{name}` must be at least 0, not {getattr(self, name)}.")
+        if not isinstance(self.image_size, int) and len(self.image_size) != 2:
+            raise ValueError(f"`image_size` is a side, or a height and a width, not {self.image_size}.")
         for prefix in ("", "decoder_", "sr_decoder_"):
             hidden_size = getattr(self, f"{prefix}hidden_size")
             num_attention_heads = getattr(self, f"{prefix}num_attention_heads")
@@ -311,12 +319,24 @@ class LensMAEConfig(PreTrainedConfig):
             raise ValueError(f"The convolutional stem has stride 4, 8 or 16; `patch_size` is {self.patch_size}.")
         if self.pooling == "cls" and not self.use_cls_token:
             raise ValueError("`pooling='cls'` needs `use_cls_token=True`; otherwise pool by 'mean' or 'mean_std_max'.")
-        for name in ("sr_pixel_std", "sr_encoder_std"):
+        if self.sr_head == "staged" and self.sr_decoder_hidden_size < 16:
+            raise ValueError(
+                "The staged head halves `sr_decoder_hidden_size` four times: it must be at least 16, not "
+                f"{self.sr_decoder_hidden_size}."
+            )
+        for name in ("sr_pixel_mean", "sr_pixel_std", "sr_encoder_mean", "sr_encoder_std"):
             value = getattr(self, name)
-            if min(value if isinstance(value, list) else [value]) <= 0:
+            numbers = value if isinstance(value, list) else [value]
+            has_all_bands = len(numbers) == self.num_channels or not isinstance(value, list)
+            if not has_all_bands or not all(map(math.isfinite, numbers)):
+                raise ValueError(
+                    f"`{name}` is a finite number, or a list of one for each of the {self.num_channels} band(s) "
+                    f"(`num_channels`), not {value}."
+                )
+            if name.endswith("_std") and min(numbers) <= 0:
                 raise ValueError(f"`{name}` is divided by and must be above 0, not {value}.")
-        if self.sr_encoder_stretch is not None and self.sr_encoder_stretch <= 0:
-            raise ValueError(f"`sr_encoder_stretch` is a flux above 0 or None, not {self.sr_encoder_stretch}.")
+        if self.sr_encoder_stretch is not None and not 0 < self.sr_encoder_stretch < float("inf"):
+            raise ValueError(f"`sr_encoder_stretch` is a finite flux above 0 or None, not {self.sr_encoder_stretch}.")
 
 
 __all__ = ["LensMAEConfig"]

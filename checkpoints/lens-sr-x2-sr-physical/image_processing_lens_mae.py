@@ -14,6 +14,7 @@
 """LensMAE image processor: flux in, `pixel_values` out, and back again."""
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any, TypedDict, Unpack
 
@@ -158,7 +159,8 @@ class LensMAEImageProcessor(BaseImageProcessor):
             The processor; on these images its `pixel_values` have mean 0 and standard deviation 1 in every band.
 
         Raises:
-            ValueError: If the normalization is `"none"`, or a band has the same value everywhere.
+            ValueError: If the normalization is `"none"`, the images differ in bands, or a band has the same value
+                everywhere.
         """
         if "image_mean" in kwargs or "image_std" in kwargs:
             raise ValueError("measured_on measures image_mean and image_std: leave them out.")
@@ -167,6 +169,11 @@ class LensMAEImageProcessor(BaseImageProcessor):
                 'normalization="none" has no constants to measure: choose another, such as "standardize".'
             )
         pixel_values = cls(**kwargs, image_mean=0.0, image_std=1.0)(images, return_tensors=None).pixel_values
+        if len(bands := sorted({len(image) for image in pixel_values})) > 1:
+            raise ValueError(
+                f"Images of {' and '.join(map(str, bands))} bands have no constants in common: measure on images of "
+                "one number of bands."
+            )
         num_pixels = sum(image[0].numel() for image in pixel_values)
         mean = sum(image.sum((1, 2), dtype=torch.float64) for image in pixel_values) / num_pixels
         centred = (image.double() - mean[:, None, None] for image in pixel_values)
@@ -235,7 +242,9 @@ class LensMAEImageProcessor(BaseImageProcessor):
 
         Raises:
             TypeError: If `outputs` holds no images.
-            ValueError: If `"min_max"` lacks its scaling, or `target_sizes` has another length than the batch.
+            ValueError: If `image_mean` or `image_std` is for another number of bands, `"min_max"` lacks its scaling or
+                has another number than one an image, or `target_sizes` has another length than the batch or an entry
+                that is no size.
         """
         images = getattr(outputs, "reconstruction", outputs)
         if not isinstance(images, torch.Tensor) or images.ndim != 4:
@@ -251,9 +260,8 @@ class LensMAEImageProcessor(BaseImageProcessor):
                     'normalization="min_max" needs pixel_minimum and pixel_maximum to be undone: '
                     "call the processor with return_scaling=True and pass on both."
                 )
-            minimum, maximum = (
-                torch.as_tensor(value).cpu().double()[:, None, None, None] for value in (pixel_minimum, pixel_maximum)
-            )
+            minimum = _one_an_image(pixel_minimum, flux, "pixel_minimum")
+            maximum = _one_an_image(pixel_maximum, flux, "pixel_maximum")
             flux = flux * (maximum - minimum) + minimum
         if self.do_rescale:
             flux = flux / self.rescale_factor
@@ -264,8 +272,8 @@ class LensMAEImageProcessor(BaseImageProcessor):
                 f"target_sizes has {len(target_sizes)} entries for {len(flux)} images: give one an image."
             )
         return [
-            _to_float32(_resize(image[None], (int(height), int(width)))[0], clamp_min)
-            for image, (height, width) in zip(flux, target_sizes, strict=True)
+            _to_float32(_resize(image[None], _target_size(size, index))[0], clamp_min)
+            for index, (image, size) in enumerate(zip(flux, target_sizes, strict=True))
         ]
 
     def _prepare_image_like_inputs(  # type: ignore[override]
@@ -308,7 +316,9 @@ class LensMAEImageProcessor(BaseImageProcessor):
         minima, maxima = pixel_values.copy(), pixel_values.copy()
         for indices in _indices_by_shape(images):
             batch = torch.stack([images[index] for index in indices]).to(device)
-            batch = _finite(batch, indices, nan_fill)
+            if nan_fill is not None:
+                batch = _filled(batch, nan_fill)
+            unscaled = batch
             if do_resize:
                 batch = _resize(batch, (size.height, size.width))
             if do_rescale:
@@ -324,6 +334,7 @@ class LensMAEImageProcessor(BaseImageProcessor):
                     minima[index], maxima[index] = low, high
             if normalization != "none":
                 batch = (batch - _per_band(image_mean, batch, "image_mean")) / _per_band(image_std, batch, "image_std")
+            _check_finite(batch, unscaled, indices)
             for index, image in zip(indices, batch, strict=True):
                 pixel_values[index] = image
         data: dict[str, Any] = {"pixel_values": pixel_values}
@@ -409,12 +420,16 @@ class LensMAEImageProcessor(BaseImageProcessor):
             raise ValueError(f"nan_fill must be a finite flux or None, got {nan_fill!r}.")
         if num_bands is not None and (isinstance(num_bands, bool) or not isinstance(num_bands, int) or num_bands < 1):
             raise ValueError(f"num_bands must be a positive whole number or None, got {num_bands!r}.")
+        if num_bands is not None:
+            num_scaled = 3 if do_convert_rgb and num_bands == 1 else num_bands
+            _check_one_a_band(image_mean, num_scaled, "image_mean")
+            _check_one_a_band(image_std, num_scaled, "image_std")
         if input_data_format not in (None, "channels_first", "channels_last"):
             raise ValueError(
                 f'input_data_format must be "channels_first" or "channels_last", got {input_data_format!r}.'
             )
         sides = (size.height, size.width) if size is not None else ()
-        if do_resize and (not sides or not all(isinstance(side, int) and 0 < side <= _MAX_SIDE for side in sides)):
+        if do_resize and (not sides or not all(isinstance(side, int) and _is_side(side) for side in sides)):
             raise ValueError(
                 f'do_resize needs size={{"height": ..., "width": ...}}, whole numbers from 1 to {_MAX_SIDE}, '
                 f"got {size}."
@@ -531,15 +546,32 @@ def _indices_by_shape(images: list[torch.Tensor]) -> list[list[int]]:
     return list(groups.values())
 
 
-def _finite(batch: torch.Tensor, indices: list[int], nan_fill: float | None) -> torch.Tensor:
-    """Fills NaN and infinite pixels, or refuses the images that have any."""
+def _is_finite(batch: torch.Tensor) -> bool:
     # One pass over the extremes, into which NaN spreads, is twenty times faster than isfinite on every pixel.
-    if all(math.isfinite(extreme) for extreme in batch.aminmax()):
-        return batch
-    bad = ~torch.isfinite(batch)
-    if nan_fill is not None:
-        return torch.where(bad, nan_fill, batch)
-    counts = {index: count for index, count in zip(indices, bad.sum((1, 2, 3)).tolist(), strict=True) if count}
+    return all(math.isfinite(extreme) for extreme in batch.aminmax())
+
+
+def _filled(batch: torch.Tensor, nan_fill: float) -> torch.Tensor:
+    return batch if _is_finite(batch) else torch.where(torch.isfinite(batch), batch, nan_fill)
+
+
+def _bad_pixels(batch: torch.Tensor, indices: list[int]) -> dict[int, int]:
+    """Counts the NaN and infinite pixels of the images that have any."""
+    counts = (~torch.isfinite(batch)).sum((1, 2, 3)).tolist()
+    return {index: count for index, count in zip(indices, counts, strict=True) if count}
+
+
+def _check_finite(scaled: torch.Tensor, unscaled: torch.Tensor, indices: list[int]) -> None:
+    """Refuses images with NaN or infinite pixels, and those that scaling makes infinite."""
+    # No step makes such a pixel finite: one look at what comes out sees what came in as well.
+    if _is_finite(scaled):
+        return
+    counts = _bad_pixels(unscaled, indices)
+    if not counts:
+        raise ValueError(
+            f"Image {next(iter(_bad_pixels(scaled, indices)))} is scaled beyond float32, {_MAX_FLUX:.2g}: give it in "
+            "another flux unit, or a stretch, rescale_factor or image_std nearer to its fluxes."
+        )
     listed = ", ".join(f"{count} in image {index}" for index, count in list(counts.items())[:5])
     others = f" and more in {len(counts) - 5} others" if len(counts) > 5 else ""
     raise ValueError(
@@ -549,6 +581,23 @@ def _finite(batch: torch.Tensor, indices: list[int], nan_fill: float | None) -> 
 
 def _resize(batch: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     return F.interpolate(batch, size, mode="bicubic", align_corners=False, antialias=True)
+
+
+def _is_side(number: int) -> bool:
+    return 0 < number <= _MAX_SIDE
+
+
+def _target_size(size: Any, index: int) -> tuple[int, int]:
+    try:
+        height, width = map(operator.index, size)
+    except (TypeError, ValueError):
+        height = width = 0
+    if not (_is_side(height) and _is_side(width)):
+        raise ValueError(
+            f"target_sizes must give (height, width), whole numbers from 1 to {_MAX_SIDE}, got {size!r} for image "
+            f"{index}."
+        )
+    return height, width
 
 
 def _three_bands(batch: torch.Tensor, indices: list[int]) -> torch.Tensor:
@@ -564,16 +613,28 @@ def _arcsinh(batch: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(np.arcsinh(batch.numpy())) if batch.device.type == "cpu" else torch.asinh(batch)
 
 
+def _check_one_a_band(constants: float | tuple[float, ...], num_bands: int, name: str) -> None:
+    if not isinstance(constants, float) and len(constants) != num_bands:
+        raise ValueError(
+            f"{name} has {len(constants)} numbers and the images have {num_bands} bands: "
+            "give one number, or one a band."
+        )
+
+
 def _per_band(constants: float | tuple[float, ...], batch: torch.Tensor, name: str) -> float | torch.Tensor:
     """Shapes constants so that they broadcast over a batch `(batch, bands, height, width)`."""
     if isinstance(constants, float):
         return constants
-    if len(constants) != batch.shape[1]:
-        raise ValueError(
-            f"{name} has {len(constants)} numbers and the images have {batch.shape[1]} bands: "
-            "give one number, or one a band."
-        )
+    _check_one_a_band(constants, batch.shape[1], name)
     return torch.tensor(constants, dtype=batch.dtype, device=batch.device)[:, None, None]
+
+
+def _one_an_image(numbers: Any, batch: torch.Tensor, name: str) -> torch.Tensor:
+    """Shapes numbers so that they broadcast over a batch `(batch, bands, height, width)` of float64 on the CPU."""
+    numbers = torch.as_tensor(numbers).cpu().double()
+    if numbers.shape != (len(batch),):
+        raise ValueError(f"{name} must have the shape ({len(batch)},), one an image, got {tuple(numbers.shape)}.")
+    return numbers[:, None, None, None]
 
 
 def _to_float32(flux: torch.Tensor, clamp_min: float | None) -> torch.Tensor:
