@@ -5,6 +5,7 @@ import itertools
 import json
 import shutil
 import weakref
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import command_line
@@ -338,7 +339,13 @@ def test_the_trial_of_a_time_budget_loads_as_many_batches_as_training(tmp_path):
         bf16=False,
         use_cpu=True,
     )
-    trainer = SimpleNamespace(args=arguments, model=Noting(), train_dataset=range(60), data_collator=collate)
+    trainer = SimpleNamespace(
+        args=arguments,
+        model=Noting(),
+        train_dataset=range(60),
+        data_collator=collate,
+        accelerator=SimpleNamespace(autocast=nullcontext),
+    )
     common._steps_per_second(trainer, trial_seconds=0.0)
     num_steps = common.WARM_UP_STEPS + common.FEWEST_TIMED_STEPS
     assert len(seen) == len(set(seen)) == 3 * num_steps
