@@ -288,7 +288,8 @@ class LensClassification(LensPipeline):
         temperature = fit_temperature(self.logits(images, progress=progress), list(labels))
         if isinstance(self.model, LensMAEPreTrainedModel):
             self.model.config.temperature = temperature
-        self._fitted = temperature
+        else:
+            self._fitted = temperature
         return self
 
 

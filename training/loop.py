@@ -62,7 +62,7 @@ class RunTrainer(LensTrainer):
 
     args: LensTrainingArguments
     model: Any
-    # What `score_images` gives.
+    # What `score_images` gives, the loss first.
     scores: tuple[str, ...] = ("loss",)
 
     def __init__(
@@ -82,7 +82,7 @@ class RunTrainer(LensTrainer):
             )
         self.eval_collator = eval_collator or self.data_collator
         self.name_rows = name_rows or (lambda rows: [f"row {row}" for row in rows])
-        self.compute_metrics = MeanOfScores()
+        self.compute_metrics = MeanOfScores(self.scores)
         self.averaged: AveragedModel | None = None
         if self.args.ema_decay:
             if self.is_fsdp_enabled or self.is_deepspeed_enabled:
@@ -109,7 +109,7 @@ class RunTrainer(LensTrainer):
         return super()._build_accelerator_args(**kwargs)
 
     def score_images(self, inputs: dict[str, torch.Tensor], outputs: Any) -> dict[str, torch.Tensor]:
-        """What to average over the images of an evaluation: numbers `(batch,)` by name, `loss` among them."""
+        """What to average over the images of an evaluation: numbers `(batch,)` by the names of `scores`."""
         raise NotImplementedError
 
     def train(self, *args: Any, **kwargs: Any):
@@ -184,8 +184,7 @@ class RunTrainer(LensTrainer):
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad():
             scores = self.score_images(inputs, model(**inputs))
-        self.compute_metrics.names = tuple(scores)
-        numbers = torch.stack(list(scores.values()), dim=1).float()
+        numbers = torch.stack([scores[name] for name in self.scores], dim=1).float()
         return None, numbers, numbers[:, 0]
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
@@ -319,8 +318,8 @@ class RunTrainer(LensTrainer):
 class MeanOfScores:
     """Means over images, batch by batch, as `batch_eval_metrics` has it: a sum and a count are all it keeps."""
 
-    def __init__(self):
-        self.names: tuple[str, ...] = ()
+    def __init__(self, names: Sequence[str]):
+        self.names = names
         self._start()
 
     def _start(self) -> None:

@@ -202,6 +202,7 @@ class SuperResolutionTrainer(RunTrainer):
         super().__init__(*args, **kwargs)
         self.data_range = data_range
         self.downsampler = downsampler
+        self.deviation = torch.tensor(self.model.config.sr_pixel_std).reshape(-1, 1, 1)
 
     def create_optimizer(self, model=None):
         """AdamW with a learning rate for the encoder."""
@@ -213,8 +214,7 @@ class SuperResolutionTrainer(RunTrainer):
         """The loss of the network, and what `--consistency_weight` adds."""
         loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
         if self.downsampler is not None:
-            deviation = torch.tensor(self.model.config.sr_pixel_std).reshape(-1, 1, 1)
-            term = inconsistency(self.downsampler, outputs.reconstruction, inputs["pixel_values"], deviation)
+            term = inconsistency(self.downsampler, outputs.reconstruction, inputs["pixel_values"], self.deviation)
             loss = loss + self.args.consistency_weight * term
         return (loss, outputs) if return_outputs else loss
 
@@ -222,7 +222,7 @@ class SuperResolutionTrainer(RunTrainer):
         """The loss of training, without consistency, and the PSNR of each image."""
         error = (outputs.reconstruction - inputs["labels"]).float()
         squares = error.flatten(1).square().mean(dim=1)
-        loss = pixel_losses(error, self.model.config).flatten(1).mean(dim=1)
+        loss = pixel_losses(error / self.deviation.to(error), self.model.config.sr_loss).flatten(1).mean(dim=1)
         return {"loss": loss, "psnr": 10 * torch.log10(self.data_range**2 / squares)}
 
 

@@ -126,6 +126,8 @@ class Rows(torch.utils.data.Dataset):
 
 
 class StubTrainer(loop.RunTrainer):
+    scores = ("loss", "two")
+
     def score_images(self, inputs, outputs):
         return {"loss": outputs["mean"] + inputs["labels"], "two": inputs["labels"] == 2}
 

@@ -327,8 +327,8 @@ class LensMAEConfig(PreTrainedConfig):
         for name in ("sr_pixel_mean", "sr_pixel_std", "sr_encoder_mean", "sr_encoder_std"):
             value = getattr(self, name)
             numbers = value if isinstance(value, list) else [value]
-            has_all_bands = len(numbers) == self.num_channels or not isinstance(value, list)
-            if not has_all_bands or not all(map(math.isfinite, numbers)):
+            misses_bands = isinstance(value, list) and len(value) != self.num_channels
+            if misses_bands or not all(map(math.isfinite, numbers)):
                 raise ValueError(
                     f"`{name}` is a finite number, or a list of one for each of the {self.num_channels} band(s) "
                     f"(`num_channels`), not {value}."

@@ -1305,7 +1305,7 @@ class LensMAEForSuperResolution(LensMAEPreTrainedModel):
 
         loss = None
         if labels is not None:
-            loss = self._loss(reconstruction, labels)
+            loss = self._loss(reconstruction, labels, deviation)
         return ImageSuperResolutionOutput(
             loss=loss,
             reconstruction=reconstruction,
@@ -1313,26 +1313,27 @@ class LensMAEForSuperResolution(LensMAEPreTrainedModel):
             attentions=outputs.attentions,
         )
 
-    def _loss(self, reconstruction: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def _loss(
+        self, reconstruction: torch.Tensor, labels: torch.Tensor, deviation: float | torch.Tensor
+    ) -> torch.Tensor:
         if labels.shape != reconstruction.shape:
             raise ValueError(
                 f"`labels` must have the shape of the upsampled images, {tuple(reconstruction.shape)} for "
                 f"`upscale={self.config.upscale}`, not {tuple(labels.shape)}."
             )
-        return pixel_losses(reconstruction - labels, self.config).mean()
+        return pixel_losses((reconstruction - labels) / deviation, self.config.sr_loss).mean()
 
 
-def pixel_losses(error: torch.Tensor, config: LensMAEConfig) -> torch.Tensor:
-    """What each pixel adds to the loss of super-resolution: `config.sr_loss`, in units of `config.sr_pixel_std`.
+def pixel_losses(error: torch.Tensor, kind: str) -> torch.Tensor:
+    """What each pixel adds to the loss of super-resolution.
 
     Args:
-        error: Differences in flux, of shape `(batch_size, num_channels, height, width)`.
-        config: That of the network.
+        error: Differences in units of `sr_pixel_std`, of shape `(batch_size, num_channels, height, width)`.
+        kind: The `sr_loss` of the configuration.
     """
-    error = error / _per_band(config.sr_pixel_std, error)
-    if config.sr_loss == "mse":
+    if kind == "mse":
         return error.square()
-    if config.sr_loss == "l1":
+    if kind == "l1":
         return error.abs()
     # Charbonnier: a smooth L1 (Lai et al. 2017, arXiv:1704.03915).
     return (error.square() + 1e-4).sqrt()
