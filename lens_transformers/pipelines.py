@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset, DatasetDict, IterableDatasetDict
+from datasets import DatasetDict, IterableDatasetDict
 from datasets import Image as ImageFeature
 from tqdm.auto import tqdm
 from transformers import AutoImageProcessor, AutoModelForImageClassification, PreTrainedModel
@@ -37,7 +37,7 @@ from .models.lens_mae import (
 from .models.lens_mae.modeling_lens_mae import LensMAEPreTrainedModel
 
 
-__all__ = ["Classification", "LensClassification", "LensEmbedding", "LensSuperResolution", "pipeline", "resize_images"]
+__all__ = ["Classification", "LensClassification", "LensEmbedding", "LensSuperResolution", "pipeline"]
 
 logger = logging.getLogger(__name__)
 
@@ -137,36 +137,6 @@ class Classification:
     def labels(self) -> list[str]:
         """The most probable class of each image."""
         return [self.class_names[index] for index in self.probabilities.argmax(axis=1)]
-
-
-def resize_images(dataset: Dataset, size: tuple[int, int]) -> Dataset:
-    """Resizes the images of a dataset in float, as those of another source have to be for a network.
-
-    Args:
-        dataset: With a column `image`, `(bands, height, width)`.
-        size: Height and width.
-
-    Returns:
-        The dataset in numpy format; the same one if its images have that size.
-    """
-    own = dataset.features["image"]
-    if own.shape[1:] == size:
-        return dataset
-    logger.info("Images of %dx%d pixels are resized to %dx%d.", *own.shape[1:], *size)
-    features = dataset.features.copy()
-    features["image"] = type(own)(shape=(own.shape[0], *size), dtype=own.dtype)
-    resized = dataset.map(
-        lambda rows: {"image": list(resize_arrays(rows["image"], size))},
-        batched=True,
-        features=features,
-    )
-    return resized.with_format("numpy")
-
-
-def resize_arrays(images: Iterable[np.ndarray], size: tuple[int, int]) -> np.ndarray:
-    """Resizes images `(images, bands, height, width)` in float to a height and width, as `resize_images` does."""
-    resize = LensMAEImageProcessor(normalization="none", do_resize=True, size=size)
-    return resize(list(images), return_tensors="np").pixel_values
 
 
 class LensPipeline:

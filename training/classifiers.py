@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from command_line import EncoderArguments
-from common import make_config, make_image_processor, make_model, override_config
 from datasets import Dataset
 from layer_decay import encoder_parts
+from networks import make_config, make_image_processor, make_model, override_config
 from torch import nn
 from transformers import (
     MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,

@@ -1,15 +1,10 @@
 """The training loop of the scripts: a Trainer whose runs can be measured, stopped and gone on with."""
 
 import errno
-import json
 import logging
 import math
-import re
-import shlex
 import shutil
-import signal
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -18,14 +13,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import set_seed
-from command_line import LensTrainingArguments
+import transformers
+from callbacks import (
+    Averaging,
+    Duration,
+    MetricsFile,
+    ResumableEarlyStopping,
+    SaveAfterEpoch,
+    SeedOfProcess,
+    StopOnSignal,
+    decaying_average,
+)
+from command_line import LensTrainingArguments, ModelArguments
 from layer_decay import group_by_rate, learning_rate_scales
+from output_folder import STATE, how_to_resume, last_checkpoint, prepare_output_folder, remove_run
 from torch.optim.swa_utils import AveragedModel
-from transformers import EarlyStoppingCallback, EvalPrediction, TrainerCallback
-from transformers.trainer_callback import ExportableState, TrainerState
+from transformers import EvalPrediction
+from transformers.trainer_callback import TrainerState
 
-from lens_transformers.hub.files import write_text_atomically
+from lens_transformers.hub.files import check_path
 from lens_transformers.hub.trainer import LensTrainer
 from lens_transformers.models.lens_mae.modeling_lens_mae import LensMAEPreTrainedModel
 
@@ -34,10 +40,27 @@ logger = logging.getLogger(__name__)
 
 # With an average of the weights, a checkpoint's model is the average, and this file what training goes on from.
 TRAINED_WEIGHTS = "trained_weights.pt"
-STATE = "trainer_state.json"
-# What a run leaves when its training has ended, whether or not it was measured.
-ENDED = ("results.json", STATE, "model*.safetensors*")
 NUM_NAMED = 5
+
+
+def set_up(arguments: LensTrainingArguments, model_arguments: ModelArguments) -> None:
+    """Log to the console, seed everything, and see that the output folder holds no other run.
+
+    Raises:
+        ValueError: If it does, or the checkpoint to go on from is none.
+        FileNotFoundError: If the checkpoint to start from is a folder that is not there.
+    """
+    logging.basicConfig(format="%(message)s", level=logging.INFO if arguments.should_log else logging.WARNING)
+    for noisy in ("httpx", "httpx2", "datasets"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    transformers.utils.logging.set_verbosity_warning()
+    if arguments.full_determinism:
+        transformers.enable_full_determinism(arguments.seed)
+    else:
+        transformers.set_seed(arguments.seed)
+    prepare_output_folder(arguments)
+    if model_arguments.model_name_or_path is not None:
+        check_path(model_arguments.model_name_or_path)
 
 
 class RunTrainer(LensTrainer):
@@ -88,7 +111,7 @@ class RunTrainer(LensTrainer):
             if self.is_fsdp_enabled or self.is_deepspeed_enabled:
                 raise ValueError("--ema_decay needs whole weights in each process; FSDP and DeepSpeed keep shards.")
             # With the statistics of its batch norms: those of the last weights would not be its own.
-            average = partial(_average, self.args.ema_decay)
+            average = partial(decaying_average, self.args.ema_decay)
             self.averaged = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
             self.add_callback(Averaging(self.averaged))
         self._stop = StopOnSignal(self.accelerator)
@@ -119,7 +142,7 @@ class RunTrainer(LensTrainer):
         """
         if self.args.overwrite_output_dir and self.args.resume_from_checkpoint is None:
             if self.is_world_process_zero():
-                _remove_run(Path(str(self.args.output_dir)))
+                remove_run(Path(str(self.args.output_dir)))
             self.accelerator.wait_for_everyone()
         with self._stop.listening():
             output = super().train(*args, **kwargs)
@@ -312,7 +335,7 @@ class RunTrainer(LensTrainer):
         checkpoint = last_checkpoint(Path(str(self.args.output_dir)), self.args.world_size)
         if checkpoint is None:
             return "There is no checkpoint: --save_strategy steps keeps some."
-        return _how_to_resume(checkpoint, self.args.world_size)
+        return how_to_resume(checkpoint, self.args.world_size)
 
 
 class MeanOfScores:
@@ -337,227 +360,6 @@ class MeanOfScores:
         return means
 
 
-class Averaging(TrainerCallback):
-    """Brings an average of the weights up to date after every step."""
-
-    def __init__(self, averaged: AveragedModel):
-        self.averaged = averaged
-
-    def on_step_end(self, args, state, control, model, **kwargs):
-        """Adds the weights of this step."""
-        self.averaged.update_parameters(model)
-
-
-class SeedOfProcess(TrainerCallback):
-    """Lets each of several processes draw numbers of its own: blocks to hide, shares of mixup, dropout."""
-
-    def on_train_begin(self, args, state, control, **kwargs):
-        """Seeds this process, once the order of the images, which all share, has its seed."""
-        # The random state of a checkpoint is loaded later.
-        if args.world_size > 1:
-            set_seed(args.seed, device_specific=True)
-
-
-class Duration(TrainerCallback, ExportableState):
-    """Counts the seconds of a run in its checkpoints, so that one that goes on knows of those before.
-
-    Attributes:
-        before: Seconds of training up to the checkpoint that this session goes on from.
-    """
-
-    def __init__(self):
-        self.before = 0.0
-        self._start = time.monotonic()
-
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
-        return {"args": {}, "attributes": {"before": self.before + time.monotonic() - self._start}}
-
-    def on_train_begin(self, args, state, control, **kwargs):
-        """Takes over the seconds of the checkpoint."""
-        # Checkpoints of an earlier version have no such entry, which Trainer fills when it saves one.
-        stored = state.stateful_callbacks.setdefault(type(self).__name__, {})
-        if args.resume_from_checkpoint is not None:
-            self.before = stored.get("attributes", {}).get("before", 0.0)
-        self._start = time.monotonic()
-
-
-class MetricsFile(TrainerCallback):
-    """Writes what is logged to `metrics.jsonl`, a line each; a run that goes on begins where its checkpoint was."""
-
-    def on_train_begin(self, args, state, control, **kwargs):
-        """Writes what the checkpoint logged."""
-        if state.is_world_process_zero:
-            Path(args.output_dir).mkdir(parents=True, exist_ok=True)
-            lines = [json.dumps(entry) + "\n" for entry in state.log_history]
-            write_text_atomically(Path(args.output_dir) / "metrics.jsonl", "".join(lines))
-
-    def on_log(self, args, state, control, **kwargs):
-        """Writes one line."""
-        if state.is_world_process_zero and Path(args.output_dir).is_dir():
-            with (Path(args.output_dir) / "metrics.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps(state.log_history[-1]) + "\n")
-
-
-class StopOnSignal(TrainerCallback):
-    """Stops with a checkpoint after the step in which Ctrl-C or SIGTERM came, in all processes at the same step."""
-
-    # A launcher passes on to its processes a signal that SLURM sends to all of them itself.
-    SECONDS_OF_ONE_SIGNAL = 1.0
-
-    def __init__(self, accelerator):
-        self.accelerator = accelerator
-        self.received = self.stopped = False
-        self._received_at = 0.0
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Takes the signals, while the loop runs."""
-        previous = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-
-    def _note(self, number, frame):
-        if not self.received:
-            self._receive()
-            logger.warning("Stopping with a checkpoint after this step; once more stops at once, without.")
-        elif time.monotonic() - self._received_at > self.SECONDS_OF_ONE_SIGNAL:
-            raise KeyboardInterrupt
-
-    def _receive(self):
-        self.received, self._received_at = True, time.monotonic()
-
-    def on_step_end(self, args, state, control, **kwargs):
-        """Asks for a checkpoint and the end."""
-        if args.world_size > 1:
-            if self.received:
-                self.accelerator.set_trigger()
-            if self.accelerator.check_trigger() and not self.received:
-                self._receive()
-        if self.received and state.global_step < state.max_steps:
-            self.stopped = control.should_save = control.should_training_stop = True
-            # What the run goes on from is kept whether or not it is the best.
-            args.save_total_limit = None
-
-    def on_epoch_end(self, args, state, control, **kwargs):
-        """Measures nothing that an unbroken run would not."""
-        if self.stopped and state.epoch % 1:
-            control.should_save = control.should_evaluate = control.should_log = False
-
-
-class SaveAfterEpoch(TrainerCallback):
-    """Saves a checkpoint of an epoch's last step after what is measured then, of which it would know nothing."""
-
-    def __init__(self):
-        self._is_due = False
-
-    def on_step_end(self, args, state, control, **kwargs):
-        """Puts it off."""
-        if control.should_save and state.epoch % 1 == 0:
-            self._is_due, control.should_save = True, False
-
-    def on_epoch_end(self, args, state, control, **kwargs):
-        """Asks for it."""
-        control.should_save |= self._is_due
-        self._is_due = False
-
-
-class ResumableEarlyStopping(EarlyStoppingCallback):
-    """Early stopping that goes on counting where a checkpoint was."""
-
-    def on_train_begin(self, args, state, control, **kwargs):
-        """Takes over the count of the checkpoint."""
-        super().on_train_begin(args, state, control, **kwargs)
-        stored = state.stateful_callbacks.get(type(self).__name__, {})
-        for name, value in stored.get("attributes", {}).items():
-            setattr(self, name, value)
-
-
-def last_checkpoint(folder: Path, world_size: int = 1) -> Path | None:
-    """The latest checkpoint of a run that was written to its end; `None` if there is none.
-
-    A run that is killed while it writes one leaves it without its state, or without that of some process.
-    """
-    found = {
-        int(match[1]): path for path in folder.glob("checkpoint-*") if (match := re.search(r"-(\d+)$", path.name))
-    }
-    return next((found[step] for step in sorted(found, reverse=True) if _is_whole(found[step], world_size)), None)
-
-
-def _is_whole(checkpoint: Path, world_size: int) -> bool:
-    states = ["rng_state.pth"] if world_size <= 1 else [f"rng_state_{index}.pth" for index in range(world_size)]
-    if not all((checkpoint / name).is_file() for name in states):
-        return False
-    try:
-        return "global_step" in json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
-        return False
-
-
-def prepare_output_folder(arguments: LensTrainingArguments) -> None:
-    """Find the checkpoint to resume from, or see to it that the folder holds no other run.
-
-    Raises:
-        ValueError: If it does, or there is no such checkpoint, or it is of another number of processes.
-    """
-    folder = Path(str(arguments.output_dir))
-    resume = arguments.resume_from_checkpoint
-    if resume is not None and resume.lower() == "true":
-        checkpoint = last_checkpoint(folder, arguments.world_size)
-        if checkpoint is None:
-            for state in folder.glob(f"checkpoint-*/{STATE}"):
-                _check_number_of_processes(state.parent, arguments.world_size)
-        if checkpoint is None and _existing(folder, *ENDED):
-            raise ValueError(
-                f"--output_dir {folder} holds a run that has ended and left no checkpoint to go on from. Give "
-                "another folder, or train it anew by --overwrite_output_dir True in place of "
-                "--resume_from_checkpoint True."
-            )
-        logger.info("Going on from %s.", checkpoint or "the start: there is no checkpoint yet")
-        arguments.resume_from_checkpoint = None if checkpoint is None else str(checkpoint)
-    elif resume is not None and not (Path(resume) / STATE).is_file():
-        raise ValueError(f"--resume_from_checkpoint {resume}: no checkpoint of a run, which has a {STATE}.")
-    elif resume is not None:
-        _check_number_of_processes(Path(resume), arguments.world_size)
-    if resume is not None:
-        return
-    others = _existing(folder, "checkpoint-*", *ENDED)
-    if others and not arguments.overwrite_output_dir:
-        raise ValueError(
-            f"--output_dir {folder} holds another run ({others[0].name}). Give another folder, or go on with that run "
-            "by --resume_from_checkpoint True, or replace it by --overwrite_output_dir True."
-        )
-
-
-def _check_number_of_processes(checkpoint: Path, world_size: int) -> None:
-    """Refuse a checkpoint of another number of processes, each of which kept its random state.
-
-    Raises:
-        ValueError: If it is one.
-    """
-    found = len(list(checkpoint.glob("rng_state*.pth")))
-    if found not in (0, world_size):
-        raise ValueError(
-            f"--resume_from_checkpoint {checkpoint}: the number of processes was {found}, as its random states say, "
-            f"and is {world_size} now, with which steps would see other images. Go on with accelerate launch "
-            f"--num_processes {found}."
-        )
-
-
-def _remove_run(folder: Path) -> None:
-    """Remove of a run what another one would not write over."""
-    outputs = ("figures", "super_resolved", "predictions.parquet")
-    for path in _existing(folder, "checkpoint-*", *ENDED, *outputs):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def _existing(folder: Path, *patterns: str) -> list[Path]:
-    return [path for pattern in patterns for path in sorted(folder.glob(pattern))]
-
-
 def _check_number_of_images(train, arguments: LensTrainingArguments) -> None:
     if not hasattr(train, "__len__") or len(train) >= arguments.images_per_step:
         return
@@ -568,26 +370,5 @@ def _check_number_of_images(train, arguments: LensTrainingArguments) -> None:
     )
 
 
-def _average(decay: float, averaged: list[torch.Tensor], trained: list[torch.Tensor], num_averaged: torch.Tensor):
-    if not averaged[0].is_floating_point():  # batches that a norm has counted
-        torch._foreach_copy_(averaged, trained)
-        return
-    # The first weights, which are random, are forgotten sooner than the decay alone would.
-    step = float(num_averaged)
-    weight = 1 - min(decay, (1 + step) / (10 + step))
-    torch._foreach_lerp_(averaged, trained, weight)
-
-
 def _is_full_disk(error: BaseException) -> bool:
     return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
-
-
-def _how_to_resume(checkpoint: Path, world_size: int) -> str:
-    flags, skip = [], False
-    for flag in sys.argv:
-        if not skip and flag != "--resume_from_checkpoint":
-            flags.append(flag)
-        skip = flag == "--resume_from_checkpoint"
-    launcher = ["python"] if world_size <= 1 else ["accelerate", "launch", "--num_processes", str(world_size)]
-    command = shlex.join([*launcher, *flags, "--resume_from_checkpoint", str(checkpoint)])
-    return f"Go on with: {command}"

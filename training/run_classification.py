@@ -20,32 +20,22 @@ import pyarrow.parquet as pq
 import torch
 from classifiers import ClassifierArguments, make_classifier
 from command_line import DataArguments, LensTrainingArguments, check_at_least, launch, parse_arguments
-from common import (
-    curves_of,
-    describe_data,
-    full_precision_model,
-    limit_steps,
-    list_test_files,
-    load_splits,
-    make_collators,
-    name_training_images,
-    predict,
-    print_rows,
-    save_run,
-    set_up,
-)
 from datasets import Dataset
-from loop import RunTrainer
+from loop import RunTrainer, set_up
+from networks import make_collators
+from results import curves_of, full_precision_model, predict, print_rows, save_run
+from splits import describe_data, list_test_files, load_splits, name_training_images
+from time_budget import limit_steps
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from lens_transformers import LensMAEForClassification
 from lens_transformers.data import LABEL_NAMES, LensDataCollator
+from lens_transformers.data.resizing import resize_images
 from lens_transformers.data.schema import IMAGE_COLUMNS
 from lens_transformers.data.writing import written_whole
 from lens_transformers.evaluation import ClassificationMetric, average_over_symmetries, pca_logistic_rows
 from lens_transformers.evaluation.calibration import expected_calibration_error, fit_temperature
-from lens_transformers.pipelines import resize_images
 from lens_transformers.report.loading import sample
 from lens_transformers.visualization import plot_confusion, plot_roc
 

@@ -22,27 +22,14 @@ from typing import Any
 import numpy as np
 import torch
 from command_line import DataArguments, EncoderArguments, LensTrainingArguments, launch, parse_arguments
-from common import (
-    curves_of,
-    describe_data,
-    limit_steps,
-    load_splits,
-    make_collators,
-    make_config,
-    make_image_processor,
-    make_model,
-    name_training_images,
-    predict,
-    print_rows,
-    save_figure,
-    save_run,
-    set_up,
-    some_images,
-)
 from datasets import Dataset
-from loop import RunTrainer
+from loop import RunTrainer, set_up
 from matplotlib.figure import Figure
+from networks import make_collators, make_config, make_image_processor, make_model, some_images
+from results import curves_of, predict, print_rows, save_figure, save_run
+from splits import describe_data, load_splits, name_training_images
 from streams import EndlessPasses
+from time_budget import limit_steps
 from transformers import TrainerCallback
 
 from lens_transformers import LensMAEForPreTraining, LensMAEImageProcessor

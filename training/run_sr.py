@@ -17,27 +17,14 @@ from typing import Any
 import numpy as np
 import torch
 from command_line import DataArguments, LensTrainingArguments, ModelArguments, launch, parse_arguments
-from common import (
-    curves_of,
-    describe_data,
-    full_precision_model,
-    limit_steps,
-    list_test_files,
-    load_splits,
-    make_collators,
-    make_config,
-    make_model,
-    name_training_images,
-    predict,
-    print_rows,
-    save_run,
-    set_up,
-    some_images,
-)
 from datasets import Dataset
 from layer_decay import group_by_rate, learning_rate_scales
-from loop import RunTrainer
+from loop import RunTrainer, set_up
+from networks import make_collators, make_config, make_model, some_images
 from outputs import check_coordinates, save_output
+from results import curves_of, full_precision_model, predict, print_rows, save_run
+from splits import describe_data, list_test_files, load_splits, name_training_images
+from time_budget import limit_steps
 from transformers import AutoConfig, AutoImageProcessor, PreTrainedModel
 from transformers.training_args import OptimizerNames
 

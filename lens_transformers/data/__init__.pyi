@@ -4,6 +4,7 @@ from .fits import FitsLayout
 from .folders import NoSuchSplitError
 from .loading import files_of_rows, load_lensing_dataset
 from .report import LoadReport
+from .resizing import resize_images
 from .schema import LABEL_NAMES, lens_features
 from .simulated import simulate_dataset
 from .splits import find_duplicates, split_by_content
@@ -22,6 +23,7 @@ __all__ = [
     "get_augmentation",
     "lens_features",
     "load_lensing_dataset",
+    "resize_images",
     "simulate_dataset",
     "split_by_content",
 ]

@@ -18,11 +18,11 @@ from transformers import (
 )
 
 from ..data import load_lensing_dataset
+from ..data.resizing import resize_images
 from ..data.simulated import find_simulation
 from ..data.tasks import Task
 from ..hub.files import check_path
 from ..hub.results import dataset_name, read_results
-from ..pipelines import resize_images
 from ..simulation import LensSimulationConfig
 from ..visualization import plot_training_curves
 from .classification import evaluate_classifier

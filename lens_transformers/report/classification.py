@@ -8,11 +8,12 @@ from datasets import Dataset
 from scipy.special import softmax
 
 from ..data import LABEL_NAMES
+from ..data.resizing import resize_arrays
 from ..evaluation import ClassificationMetric, pca_logistic_rows
 from ..evaluation.explanation import explain_by_all
 from ..evaluation.pointing import plant_subhalos, pointing_rows
 from ..hub.results import in_words
-from ..pipelines import LensClassification, resize_arrays
+from ..pipelines import LensClassification
 from ..simulation.scenes import AXION, CDM, NO_SUB
 from ..visualization import (
     plot_attention_maps,

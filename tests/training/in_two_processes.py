@@ -13,7 +13,7 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
-import loop
+import callbacks
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
@@ -25,11 +25,11 @@ class Killed(BaseException):
 
 
 def main() -> None:
-    on_step_end = loop.MetricsFile.on_step_end
+    on_step_end = callbacks.MetricsFile.on_step_end
     for run in json.loads(Path(sys.argv[1]).read_text()):
         if run.get("fsdp") and "ACCELERATE_USE_FSDP" not in os.environ:
             shard_on_a_cpu()
-        loop.MetricsFile.on_step_end = killed_at(run["killed_at"]) if "killed_at" in run else on_step_end
+        callbacks.MetricsFile.on_step_end = killed_at(run["killed_at"]) if "killed_at" in run else on_step_end
         script = import_module(run["script"])
         sys.argv = [script.__file__, *run["flags"]]
         with suppress(Killed):

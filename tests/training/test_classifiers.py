@@ -38,8 +38,9 @@ from lens_transformers.hub import check
 sys.path.insert(0, str(Path(__file__).parents[2] / "training"))  # as Python does for a script that is launched
 
 import classifiers  # noqa: E402
-import common  # noqa: E402
+import command_line  # noqa: E402
 import run_classification  # noqa: E402
+import splits  # noqa: E402
 from layer_decay import learning_rate_scales  # noqa: E402
 
 
@@ -474,6 +475,6 @@ def test_a_temperature_is_fitted_to_images_that_are_neither_trained_nor_tested_o
 
 
 def test_validation_images_that_are_all_tested_on_fit_nothing(lenses_with_validation):
-    arguments = common.DataArguments(dataset=str(lenses_with_validation))
-    validation = common.load_lensing_dataset(lenses_with_validation, "validation")
-    assert common.load_validation(arguments, "classification", validation) is None
+    arguments = command_line.DataArguments(dataset=str(lenses_with_validation))
+    validation = load_lensing_dataset(lenses_with_validation, "validation")
+    assert splits.load_validation(arguments, "classification", validation) is None

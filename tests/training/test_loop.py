@@ -9,14 +9,16 @@ from contextlib import nullcontext
 from types import SimpleNamespace
 
 import command_line
-import common
 import loop
 import numpy as np
+import output_folder
 import predict
 import pytest
 import run_classification
 import run_mae
 import run_sr
+import splits
+import time_budget
 import torch
 from layer_decay import learning_rate_scales
 from safetensors.torch import load_file
@@ -180,7 +182,7 @@ def test_a_loss_that_is_not_finite_names_the_step_and_the_image(rings, run_scrip
     assert "Step " in message and "5.npy" in message
     assert message.count(".npy") == 1
     failed = int(message.split("Step ")[1].split(":")[0])
-    last = loop.last_checkpoint(tmp_path / "out")
+    last = output_folder.last_checkpoint(tmp_path / "out")
     assert (last is None) == (failed == 1)
     if last is not None:
         assert last.name == f"checkpoint-{failed - 1}"
@@ -348,8 +350,8 @@ def test_the_trial_of_a_time_budget_loads_as_many_batches_as_training(tmp_path):
         data_collator=collate,
         accelerator=SimpleNamespace(autocast=nullcontext),
     )
-    common._steps_per_second(trainer, trial_seconds=0.0)
-    num_steps = common.WARM_UP_STEPS + common.FEWEST_TIMED_STEPS
+    time_budget._steps_per_second(trainer, trial_seconds=0.0)
+    num_steps = time_budget.WARM_UP_STEPS + time_budget.FEWEST_TIMED_STEPS
     assert len(seen) == len(set(seen)) == 3 * num_steps
     assert {worker for _, worker in seen} == {0}
 
@@ -392,7 +394,7 @@ def test_an_endless_simulated_stream_is_trained_on(run_script, tmp_path):
 def test_a_stream_may_be_cut_and_trained_on_for_a_time(rings, run_script, tmp_path, monkeypatch):
     trainers = []
     monkeypatch.setattr(
-        run_mae, "limit_steps", lambda trainer: trainers.append(trainer) or common.limit_steps(trainer)
+        run_mae, "limit_steps", lambda trainer: trainers.append(trainer) or time_budget.limit_steps(trainer)
     )
     flags = [*QUICK[:2], *QUICK[4:], "--streaming", True, "--max_train_samples", 5, "--max_train_seconds", 1]
     run_script(run_mae, "--dataset", rings, *flags, "--per_device_train_batch_size", 4, "--output_dir", tmp_path)
@@ -406,7 +408,7 @@ def test_images_to_test_on_of_other_bands_are_refused_before_training(rings, tmp
         np.save(tmp_path / f"{name}_0.npy", np.random.default_rng(index).random((3, 64, 64)))
     arguments = command_line.DataArguments(str(rings), test_dataset=str(tmp_path))
     with pytest.raises(ValueError, match="images to test on have 3 bands, those to train on 1"):
-        common.load_splits(arguments, "classification")
+        splits.load_splits(arguments, "classification")
 
 
 def test_options_of_loading_reach_the_loader(tmp_path, caplog):
@@ -417,10 +419,10 @@ def test_options_of_loading_reach_the_loader(tmp_path, caplog):
     np.save(tmp_path / "cdm/8.npy", np.full((32, 32), np.nan))
     fractions = '{"train": 0.5, "test": 0.5}'
     arguments = command_line.DataArguments(str(tmp_path), on_error="skip", split_fractions=fractions)
-    splits = common.load_splits(arguments, "classification")
-    assert len(splits.train) + len(splits.test) == 24 and len(splits.test) > 3
+    loaded = splits.load_splits(arguments, "classification")
+    assert len(loaded.train) + len(loaded.test) == 24 and len(loaded.test) > 3
     with pytest.raises(ValueError, match="--fits_layout"):
-        common.load_splits(command_line.DataArguments(str(tmp_path), fits_layout='{"hdus": [1]}'), "classification")
+        splits.load_splits(command_line.DataArguments(str(tmp_path), fits_layout='{"hdus": [1]}'), "classification")
     with pytest.raises(ValueError, match="is not JSON"):
         command_line.DataArguments(str(tmp_path), split_fractions="half")
 
@@ -428,7 +430,7 @@ def test_options_of_loading_reach_the_loader(tmp_path, caplog):
 def test_images_that_are_in_both_splits_are_warned_of(rings, tmp_path, caplog):
     for split in ("train", "test"):
         write_rings(tmp_path, split, 6, seed=0)
-    common.load_splits(command_line.DataArguments(str(tmp_path)), "classification")
+    splits.load_splits(command_line.DataArguments(str(tmp_path)), "classification")
     assert "6 in train and test" in caplog.text
 
 

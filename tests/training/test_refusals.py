@@ -7,7 +7,7 @@ import pytest
 import run_classification
 import run_mae
 import run_sr
-from loop import STATE
+from output_folder import STATE
 
 
 SCRIPTS = {"mae": run_mae, "classification": run_classification, "sr": run_sr}

@@ -8,7 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-import loop
+import callbacks
+import output_folder
 import pytest
 import run_classification
 import run_mae
@@ -66,7 +67,7 @@ def test_a_killed_run_goes_on_to_the_weights_of_an_unbroken_one(
     run_script(script, *flags, "--output_dir", tmp_path / "unbroken")
     for step in killed_steps:
         with monkeypatch.context() as patch, pytest.raises(Killed):
-            patch.setattr(loop.MetricsFile, "on_step_end", killed_at(step))
+            patch.setattr(callbacks.MetricsFile, "on_step_end", killed_at(step))
             run_script(script, *flags, "--output_dir", tmp_path / "killed", "--resume_from_checkpoint", True)
     run_script(script, *flags, "--output_dir", tmp_path / "killed", "--resume_from_checkpoint", True)
     assert_same_weights(tmp_path / "unbroken", tmp_path / "killed")
@@ -81,7 +82,7 @@ def test_a_stream_of_several_passes_goes_on_where_it_was(rings, run_script, monk
     flags = ["--dataset", rings, *STEPS, "--streaming", True]
     run_script(run_mae, *flags, "--output_dir", tmp_path / "unbroken")
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(loop.MetricsFile, "on_step_end", killed_at(8))
+        patch.setattr(callbacks.MetricsFile, "on_step_end", killed_at(8))
         run_script(run_mae, *flags, "--output_dir", tmp_path / "killed")
     run_script(run_mae, *flags, "--output_dir", tmp_path / "killed", "--resume_from_checkpoint", True)
     assert_same_weights(tmp_path / "unbroken", tmp_path / "killed")
@@ -90,7 +91,7 @@ def test_a_stream_of_several_passes_goes_on_where_it_was(rings, run_script, monk
 def test_time_and_images_are_those_of_all_sessions(rings, run_script, monkeypatch, tmp_path):
     flags = ["--dataset", rings, *STEPS, "--output_dir", tmp_path]
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(loop.MetricsFile, "on_step_end", killed_at(8))
+        patch.setattr(callbacks.MetricsFile, "on_step_end", killed_at(8))
         run_script(run_mae, *flags)
     path = tmp_path / "checkpoint-6/trainer_state.json"
     state = json.loads(path.read_text())
@@ -109,7 +110,7 @@ def test_a_time_budget_is_not_measured_anew(rings, run_script, monkeypatch, tmp_
     flags = ["--dataset", rings, *QUICK, "--max_train_seconds", 1, "--save_strategy", "steps", "--save_steps", 2]
     flags += ["--output_dir", tmp_path]
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(loop.MetricsFile, "on_step_end", killed_at(3))
+        patch.setattr(callbacks.MetricsFile, "on_step_end", killed_at(3))
         run_script(run_mae, *flags)
     planned = json.loads((tmp_path / "checkpoint-2/trainer_state.json").read_text())["max_steps"]
     run_script(run_mae, *flags, "--resume_from_checkpoint", True)
@@ -135,7 +136,7 @@ run_mae.main()
     status = subprocess.run(command, env=environment, capture_output=True, timeout=120).returncode
     assert status == -signal.SIGKILL
     assert (tmp_path / "killed/checkpoint-6/model.safetensors").is_file()
-    assert loop.last_checkpoint(tmp_path / "killed").name == "checkpoint-3"
+    assert output_folder.last_checkpoint(tmp_path / "killed").name == "checkpoint-3"
     run_script(run_mae, *flags, tmp_path / "killed", "--resume_from_checkpoint", True)
     run_script(run_mae, *flags, tmp_path / "unbroken")
     assert_same_weights(tmp_path / "unbroken", tmp_path / "killed")
@@ -152,7 +153,7 @@ def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(rings, run_script, mon
             os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch, pytest.raises(SystemExit, match="--resume_from_checkpoint .*checkpoint-5"):
-        patch.setattr(loop.MetricsFile, "on_step_begin", on_step_begin)
+        patch.setattr(callbacks.MetricsFile, "on_step_begin", on_step_begin)
         run_script(run_mae, *flags, tmp_path / "stopped")
     assert signal.getsignal(signal.SIGINT) is handler
     run_script(run_mae, *flags, tmp_path / "stopped", "--resume_from_checkpoint", tmp_path / "stopped/checkpoint-5")
@@ -172,7 +173,7 @@ def test_ctrl_c_in_the_last_step_changes_nothing(rings, run_script, monkeypatch,
     flags = ["--dataset", rings, *QUICK, "--max_steps", 4, "--eval_strategy", "epoch", "--output_dir"]
     run_script(run_mae, *flags, tmp_path / "unbroken")
     with monkeypatch.context() as patch:
-        patch.setattr(loop.MetricsFile, "on_step_begin", interrupted_in(4))
+        patch.setattr(callbacks.MetricsFile, "on_step_begin", interrupted_in(4))
         run_script(run_mae, *flags, tmp_path / "interrupted")
     assert "All steps were done" in caplog.text
     assert_same_weights(tmp_path / "unbroken", tmp_path / "interrupted")
@@ -188,7 +189,7 @@ def test_the_checkpoint_to_go_on_from_is_kept_beside_the_best(rings, run_script,
     flags += ["--validation_fraction", 0.4, "--split_seed", 1]
     for name in ("eval", "save"):
         flags += [f"--{name}_strategy", "steps", f"--{name}_steps", 2]
-    monkeypatch.setattr(loop.MetricsFile, "on_step_begin", interrupted_in(3))
+    monkeypatch.setattr(callbacks.MetricsFile, "on_step_begin", interrupted_in(3))
     with pytest.raises(SystemExit, match="--resume_from_checkpoint .*checkpoint-3"):
         run_script(run_mae, *flags, "--output_dir", tmp_path)
     assert {path.name for path in tmp_path.glob("checkpoint-*")} == {"checkpoint-2", "checkpoint-3"}
@@ -216,8 +217,8 @@ def test_arguments_in_a_file_that_cannot_be_read_are_refused_by_its_name(run_scr
 
 
 def test_ctrl_c_a_second_time_stops_at_once(monkeypatch):
-    monkeypatch.setattr(loop.StopOnSignal, "SECONDS_OF_ONE_SIGNAL", 0.0)
-    with loop.StopOnSignal(accelerator=None).listening(), pytest.raises(KeyboardInterrupt):
+    monkeypatch.setattr(callbacks.StopOnSignal, "SECONDS_OF_ONE_SIGNAL", 0.0)
+    with callbacks.StopOnSignal(accelerator=None).listening(), pytest.raises(KeyboardInterrupt):
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(0.01)
@@ -232,7 +233,7 @@ def test_early_stopping_goes_on_counting(rings, run_script, monkeypatch, tmp_pat
         flags += [f"--{name}_strategy", "steps", f"--{name}_steps", 2]
     flags += ["--early_stopping_patience", 3, "--output_dir", tmp_path]
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(loop.MetricsFile, "on_step_end", killed_at(7))
+        patch.setattr(callbacks.MetricsFile, "on_step_end", killed_at(7))
         run_script(run_mae, *flags)
     run_script(run_mae, *flags, "--resume_from_checkpoint", True)
     # The first is the best, and three do not better it.
@@ -243,31 +244,31 @@ def test_early_stopping_goes_on_counting(rings, run_script, monkeypatch, tmp_pat
 def test_a_checkpoint_of_another_number_of_processes_is_refused(tmp_path, resume):
     checkpoint = tmp_path / "checkpoint-2"
     checkpoint.mkdir()
-    (checkpoint / loop.STATE).write_text('{"global_step": 2}')
+    (checkpoint / output_folder.STATE).write_text('{"global_step": 2}')
     for index in range(2):
         (checkpoint / f"rng_state_{index}.pth").touch()
     arguments = LensTrainingArguments(
         str(tmp_path), resume_from_checkpoint="True" if resume == "True" else str(checkpoint)
     )
     with pytest.raises(ValueError, match=r"checkpoint-2: .* was 2, .* is 1 now, .* --num_processes 2\."):
-        loop.prepare_output_folder(arguments)
+        output_folder.prepare_output_folder(arguments)
     # Where weights alone were saved there is nothing to compare.
     for path in checkpoint.glob("rng_state*"):
         path.unlink()
-    loop.prepare_output_folder(arguments)
+    output_folder.prepare_output_folder(arguments)
 
 
 def test_the_command_to_go_on_with_starts_as_many_processes(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["run_mae.py", "--dataset", "lenses"])
     flags = "run_mae.py --dataset lenses --resume_from_checkpoint runs/checkpoint-5"
-    commands = [loop._how_to_resume(Path("runs/checkpoint-5"), world_size) for world_size in (1, 2)]
+    commands = [output_folder.how_to_resume(Path("runs/checkpoint-5"), world_size) for world_size in (1, 2)]
     assert commands == [
         f"Go on with: python {flags}",
         f"Go on with: accelerate launch --num_processes 2 {flags}",
     ]
 
 
-@pytest.mark.parametrize("left", [loop.STATE, "model.safetensors"])
+@pytest.mark.parametrize("left", [output_folder.STATE, "model.safetensors"])
 def test_a_training_that_ended_is_kept_though_it_was_not_measured(rings, run_script, monkeypatch, tmp_path, left):
     def interrupted(*args):
         raise KeyboardInterrupt
@@ -277,8 +278,8 @@ def test_a_training_that_ended_is_kept_though_it_was_not_measured(rings, run_scr
         patch.setattr(run_mae, "measure", interrupted)
         run_script(run_mae, *flags)
     before = (tmp_path / "model.safetensors").read_bytes()
-    if left != loop.STATE:
-        (tmp_path / loop.STATE).unlink()
+    if left != output_folder.STATE:
+        (tmp_path / output_folder.STATE).unlink()
     with pytest.raises(ValueError, match=rf"holds another run \({left}\)"):
         run_script(run_mae, *flags)
     with pytest.raises(ValueError, match="has ended and left no checkpoint to go on from"):

@@ -5,17 +5,18 @@ import json
 import shutil
 from types import SimpleNamespace
 
-import common
+import networks
 import numpy as np
 import pytest
 import run_classification
 import run_mae
 import run_sr
+import splits
 from command_line import DataArguments
 from pyarrow import parquet
 
 from lens_transformers import LensMAEConfig, LensMAEForClassification, LensMAEImageProcessor
-from lens_transformers.data import LensDataCollator, lens_features
+from lens_transformers.data import LensDataCollator, lens_features, load_lensing_dataset
 from lens_transformers.data.schema import dataset_from_chunks
 from lens_transformers.data.splits import content_hashes
 from tests.rings import write_rings
@@ -53,7 +54,7 @@ def test_a_checkpoint_is_chosen_by_images_that_are_neither_trained_nor_tested_on
     run_script(script, "--dataset", labelled_pairs, "--output_dir", tmp_path, *CHOOSING, *flags)
     trainer = seen[0]
     train, chosen = set(content_hashes(trainer.train_dataset)), set(content_hashes(trainer.eval_dataset))
-    tested = set(content_hashes(common.load_lensing_dataset(labelled_pairs, "test", task="pretraining")))
+    tested = set(content_hashes(load_lensing_dataset(labelled_pairs, "test", task="pretraining")))
     assert chosen and not chosen & train and not chosen & tested
     data = json.loads((tmp_path / "results.json").read_text())["data"]
     assert (data["num_train"], data["num_validation"], data["num_test"]) == (len(train), len(chosen), 6)
@@ -63,10 +64,10 @@ def test_a_checkpoint_is_chosen_by_images_that_are_neither_trained_nor_tested_on
 def test_images_are_held_out_of_what_the_same_seed_has_divided(labelled_pairs):
     fractions = {"train": 0.8, "test": 0.2}
     arguments = DataArguments(str(labelled_pairs), split_fractions=fractions, validation_fraction=0.2)
-    splits = common.load_splits(arguments, "classification")
-    whole = common.load_splits(DataArguments(str(labelled_pairs), split_fractions=fractions), "classification")
-    assert 0 < len(splits.validation) < len(whole.train) / 2
-    assert sorted(content_hashes(splits.train) + content_hashes(splits.validation)) == sorted(
+    loaded = splits.load_splits(arguments, "classification")
+    whole = splits.load_splits(DataArguments(str(labelled_pairs), split_fractions=fractions), "classification")
+    assert 0 < len(loaded.validation) < len(whole.train) / 2
+    assert sorted(content_hashes(loaded.train) + content_hashes(loaded.validation)) == sorted(
         content_hashes(whole.train)
     )
 
@@ -75,7 +76,7 @@ def test_what_is_measured_on_some_images_is_measured_on_all_classes_of_a_set_tha
     labels = np.repeat([0, 1, 2], 400)
     images = labels[:, None, None, None].astype(np.float32) * np.ones((1, 16, 16), np.float32)
     train = dataset_from_chunks([{"image": images, "label": labels}], lens_features((1, 16, 16)))
-    assert set(np.unique(common.some_images(train, 60))) == {0, 1, 2}
+    assert set(np.unique(networks.some_images(train, 60))) == {0, 1, 2}
     model = LensMAEForClassification(
         LensMAEConfig.from_size("tiny", image_size=16, num_labels=3, stem_hidden_size=8, hidden_size=16)
     )
@@ -90,11 +91,11 @@ def test_what_is_measured_on_some_images_is_measured_on_all_classes_of_a_set_tha
 
 
 def test_validation_images_of_the_dataset_come_first_and_without_choosing_none_are_held_out(labelled_pairs, tmp_path):
-    assert common.load_splits(DataArguments(str(labelled_pairs)), "super_resolution").validation is None
+    assert splits.load_splits(DataArguments(str(labelled_pairs)), "super_resolution").validation is None
     for split, seed in (("train", 0), ("validation", 2), ("test", 1)):
         write_rings(tmp_path, split, 6, seed=seed)
-    splits = common.load_splits(DataArguments(str(tmp_path)), "classification", choosing=True)
-    assert len(splits.train) == len(splits.validation) == 6
+    loaded = splits.load_splits(DataArguments(str(tmp_path)), "classification", choosing=True)
+    assert len(loaded.train) == len(loaded.validation) == 6
 
 
 def write_official(folder, split):
@@ -120,7 +121,7 @@ def test_a_set_of_any_kind_may_have_no_validation_images(tmp_path):
     (tmp_path / "catalogue").mkdir()
     catalogue = write_catalogue(tmp_path / "catalogue", ("train", "test"))
     for source in (tmp_path / "official", catalogue):
-        assert common.load_splits(DataArguments(str(source)), "classification").validation is None
+        assert splits.load_splits(DataArguments(str(source)), "classification").validation is None
 
 
 @pytest.mark.parametrize("is_broken", ["by a pixel", "by a class that is missing"])
@@ -132,7 +133,7 @@ def test_validation_images_that_cannot_be_used_stop_the_run(tmp_path, is_broken)
     else:
         shutil.rmtree(tmp_path / "val/vort")
     with pytest.raises(ValueError, match="1.npy|no images of class axion"):
-        common.load_splits(DataArguments(str(tmp_path)), "classification")
+        splits.load_splits(DataArguments(str(tmp_path)), "classification")
 
 
 def test_a_test_set_that_is_named_as_a_split_is_no_split(monkeypatch, tmp_path):
@@ -141,7 +142,7 @@ def test_a_test_set_that_is_named_as_a_split_is_no_split(monkeypatch, tmp_path):
     write_rings(tmp_path / "lenses", "test", 6, seed=2)
     monkeypatch.chdir(tmp_path)
     arguments = DataArguments("lenses", test_dataset="test")
-    data = common.describe_data(arguments, common.load_splits(arguments, "classification"))
+    data = splits.describe_data(arguments, splits.load_splits(arguments, "classification"))
     assert data["test_source"] == str(tmp_path / "test") and data["split"] == "all"
 
 
@@ -166,9 +167,9 @@ def test_fewer_images_are_of_all_classes_and_the_same_at_each_start(tmp_path):
         (file,) = tmp_path.glob(f"data/{split}-*.parquet")
         parquet.write_table(parquet.read_table(file).sort_by("label"), file)
     arguments = DataArguments(str(tmp_path), max_train_samples=12, max_test_samples=12)
-    splits, again = (common.load_splits(arguments, "classification") for _ in range(2))
-    assert list(splits.train["label"]) == sorted(splits.train["label"])
+    loaded, again = (splits.load_splits(arguments, "classification") for _ in range(2))
+    assert list(loaded.train["label"]) == sorted(loaded.train["label"])
     for name in ("train", "test"):
-        images = getattr(splits, name)
+        images = getattr(loaded, name)
         assert len(images) == 12 and len(set(images["label"])) == 3
         assert content_hashes(images) == content_hashes(getattr(again, name))

@@ -1,6 +1,6 @@
 """Which checkpoints a network may start from."""
 
-import common
+import networks
 import pytest
 import torch
 from command_line import ModelArguments
@@ -28,7 +28,7 @@ def checkpoints(tmp_path_factory):
 
 def make(model_class, checkpoint, overrides=None):
     arguments = ModelArguments(model_name_or_path=str(checkpoint), config_overrides=overrides)
-    return common.make_model(model_class, arguments, common.make_config(arguments, num_channels=1))
+    return networks.make_model(model_class, arguments, networks.make_config(arguments, num_channels=1))
 
 
 @pytest.mark.parametrize("kind", KINDS)

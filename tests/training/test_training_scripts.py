@@ -20,7 +20,13 @@ from transformers import (
 
 from lens_transformers import LensMAEImageProcessor
 from lens_transformers._hardware import has_fast_bfloat16
-from lens_transformers.data import LABEL_NAMES, LensDataCollator, MaskedCollator, simulate_dataset
+from lens_transformers.data import (
+    LABEL_NAMES,
+    LensDataCollator,
+    MaskedCollator,
+    load_lensing_dataset,
+    simulate_dataset,
+)
 from lens_transformers.report import evaluate_checkpoint
 from tests.rings import write_rings
 
@@ -29,7 +35,7 @@ SCRIPTS = Path(__file__).parents[2] / "training"
 sys.path.insert(0, str(SCRIPTS))  # as Python does for a script that is launched
 
 import command_line  # noqa: E402
-import common  # noqa: E402
+import networks  # noqa: E402
 import run_classification  # noqa: E402
 import run_mae  # noqa: E402
 import run_sr  # noqa: E402
@@ -222,7 +228,7 @@ def test_the_processors_constants_are_those_of_the_training_images(pretrained, l
 def test_the_image_processor_is_changed_as_asked_for_and_measured_all_the_same(launch, lenses, tmp_path):
     flags = ["--image_processor_overrides", '{"normalization": "standardize", "do_resize": true, "size": 48}', *QUICK]
     launch(run_mae, "--dataset", lenses, "--output_dir", tmp_path, *flags)
-    images = list(common.load_lensing_dataset(lenses, "train")["image"][:])
+    images = list(load_lensing_dataset(lenses, "train")["image"][:])
     pixel_values = AutoImageProcessor.from_pretrained(tmp_path)(images, return_tensors="pt").pixel_values
     assert pixel_values.shape == (30, 1, 48, 48)
     assert abs(pixel_values.mean()) < 1e-3 and abs(pixel_values.std() - 1) < 1e-3
@@ -230,7 +236,7 @@ def test_the_image_processor_is_changed_as_asked_for_and_measured_all_the_same(l
 
 def test_a_checkpoints_image_processor_keeps_what_is_not_changed(pretrained, lenses):
     arguments = command_line.EncoderArguments(str(pretrained), image_processor_overrides='{"nan_fill": 0.5}')
-    changed = common.make_image_processor(arguments, common.load_lensing_dataset(lenses, "train"))
+    changed = networks.make_image_processor(arguments, load_lensing_dataset(lenses, "train"))
     before = AutoImageProcessor.from_pretrained(pretrained)
     assert {**before.to_dict(), "nan_fill": 0.5} == changed.to_dict()
 
@@ -267,7 +273,7 @@ def test_the_statistics_of_the_head_are_those_of_the_training_images_in_full_pre
     launch(run_classification, "--dataset", lenses, "--output_dir", tmp_path, *QUICK)
     model = AutoModelForImageClassification.from_pretrained(tmp_path)
     processor = AutoImageProcessor.from_pretrained(tmp_path)
-    images = common.load_lensing_dataset(lenses, "train")["image"][:]
+    images = load_lensing_dataset(lenses, "train")["image"][:]
     with torch.no_grad():
         pooled = model.base_model(processor(list(images), return_tensors="pt").pixel_values).pooler_output
     torch.testing.assert_close(model.norm.running_mean, pooled.mean(dim=0), rtol=1e-4, atol=1e-5)
@@ -275,7 +281,7 @@ def test_the_statistics_of_the_head_are_those_of_the_training_images_in_full_pre
 
 
 def test_few_labels_are_drawn_evenly_by_the_seed(lenses):
-    train = common.load_lensing_dataset(lenses, "train")
+    train = load_lensing_dataset(lenses, "train")
     drawn = run_classification.draw_per_class(train, 4, seed=0)
     assert np.bincount(drawn["label"][:]).tolist() == [4, 4, 4]
     again = run_classification.draw_per_class(train, 4, seed=0)
