@@ -171,9 +171,10 @@ def pretraining_claim(results: dict[str, Any]) -> str:
         for is_paid, parts in pays.items():
             found = [words for is_better, words in compared if is_better is is_paid]
             if found:
-                parts.append(f"on `{set_name}` with {', '.join(found)} of the labels")
+                parts.append(f"on `{set_name}` with {', '.join(found)}")
     heads = {
-        True: "At equal total arithmetic, pretraining on pixels and imprint pays",
+        True: "In accuracy, by the part of the labels and at equal total arithmetic, pretraining on pixels and "
+        "imprint pays",
         False: "It does not pay, or by no more than the spread of seeds,",
     }
     return " ".join(f"{heads[is_paid]} {'; '.join(parts)}." for is_paid, parts in pays.items() if parts)
@@ -193,4 +194,4 @@ def _compare(cells: Sequence[dict[str, Any]]) -> Iterator[tuple[bool, str]]:
         lead = mean(values[CLAIMED]) - mean(values[rival])
         spread = sum(stdev(values[row]) for row in (CLAIMED, rival) if len(values[row]) > 1)
         ours, theirs = (_numbers(by_row[row], ["accuracy"]) for row in (CLAIMED, rival))
-        yield lead > spread, f"{100 * fraction:g}% (accuracy {ours} against {theirs} {RIVALS[rival]})"
+        yield lead > spread, f"{100 * fraction:g}% ({ours} against {theirs} {RIVALS[rival]})"

@@ -33,8 +33,9 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassi
 
 from lens_transformers import LensMAEForPreTraining, LensMAEImageProcessor, pipeline
 from lens_transformers.data import LensDataCollator, MaskedCollator
-from lens_transformers.data.folders import files_in, files_like, is_pattern
+from lens_transformers.data.folders import files_in, files_like, is_pattern, suffix_of
 from lens_transformers.data.images import fill_missing
+from lens_transformers.data.pictures import PICTURE_SUFFIXES
 from lens_transformers.data.reading import size_and_time
 from lens_transformers.data.report import filled_in_words
 from lens_transformers.evaluation.reconstruction import check_blocks, in_flux, masked_errors
@@ -59,7 +60,7 @@ class PredictionArguments:
     files: list[str] = field(
         metadata={
             "help": "Image files (.npy, FITS, pictures), or folders of them. White of a picture of 8 bits is as "
-            "bright as the first checkpoint's image processor says."
+            "bright as the checkpoint's image processor says."
         }
     )
     output: str | None = field(
@@ -126,6 +127,7 @@ def run(arguments: PredictionArguments) -> None:
     """
     appliers = load_appliers(arguments)
     files = list_files(arguments.files)
+    check_white(files, appliers, arguments.scale_to_peak)
     parts = TableParts(Path(arguments.output or str(arguments.output_dir)), made_by=describe(arguments))
     finished = parts.stamps()
     if strange := finished.keys() - set(files):
@@ -266,6 +268,22 @@ def list_files(sources: Sequence[str]) -> list[str]:
             raise ValueError(f"{source} holds no file of {', '.join(FILE_SUFFIXES)}.")
         files += found
     return list(dict.fromkeys(files))
+
+
+def check_white(files: Sequence[str], appliers: Sequence[Any], scale_to_peak: bool) -> None:
+    """Refuse pictures whose flux would be another for each checkpoint.
+
+    Raises:
+        ValueError: If there are some.
+    """
+    whites = [applier.image_processor.white_flux for applier in appliers]
+    fluxes = {"its level" if white is None else f"{white:.4g}" for white in whites}
+    pictures = [file for file in files if suffix_of(file) in PICTURE_SUFFIXES]
+    if pictures and len(fluxes) > 1 and not scale_to_peak:
+        raise ValueError(
+            f"{pictures[0]}: the flux of a picture's white is {' or '.join(sorted(fluxes))}, by --checkpoints. Apply "
+            "them one by one, or give --scale_to_peak True."
+        )
 
 
 def predict(

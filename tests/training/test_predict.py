@@ -164,6 +164,13 @@ def test_a_picture_is_as_bright_as_the_checkpoint_says_white_is(run_script, chec
     picture, flux = pd.read_csv(tmp_path / "table.csv")["anomaly_score"]
     assert picture == flux
 
+    flags = ["--checkpoints", folder, checkpoints / "classify", "--files", *files, "--output", tmp_path / "both.csv"]
+    with pytest.raises(ValueError, match=r"lens.png: the flux of a picture's white is 0.5 or its level"):
+        run_script(predict, *flags)
+    run_script(predict, *flags, "--scale_to_peak", "True")
+    picture, flux = pd.read_csv(tmp_path / "both.csv")["anomaly_score"]
+    assert picture == pytest.approx(flux, rel=1e-4)
+
 
 BAD = {
     "unreadable.fits": (b"no image", "unreadable.fits"),
