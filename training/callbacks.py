@@ -14,6 +14,7 @@ from accelerate.utils import set_seed
 from torch.optim.swa_utils import AveragedModel
 from transformers import EarlyStoppingCallback, TrainerCallback
 from transformers.trainer_callback import ExportableState
+from transformers.trainer_utils import SaveStrategy
 
 from lens_transformers.hub.files import write_text_atomically
 
@@ -136,8 +137,8 @@ class StopOnSignal(TrainerCallback):
                 self._receive()
         if self.received and state.global_step < state.max_steps:
             self.stopped = control.should_save = control.should_training_stop = True
-            # What the run goes on from is kept whether or not it is the best.
-            args.save_total_limit = None
+            # What the run goes on from is saved and kept whether or not it is the best.
+            args.save_strategy, args.save_total_limit = SaveStrategy.STEPS, None
 
     def on_epoch_end(self, args, state, control, **kwargs):
         """Measures nothing that an unbroken run would not."""

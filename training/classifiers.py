@@ -1,4 +1,4 @@
-"""The networks that run_classification.py trains: LensMAE, and every image classifier of transformers."""
+"""The networks that run_classification.py trains: LensMAE, and the image classifiers of transformers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -98,6 +98,11 @@ def _make_stock_config(arguments: ClassifierArguments, train: Dataset) -> PreTra
         raise ValueError(
             f"{source or arguments.model_type}: transformers has no {config.model_type!r} image classifier."
         )
+    if not hasattr(config, "num_channels"):
+        raise ValueError(
+            f"{source or arguments.model_type}: the configuration of {config.model_type!r} has no num_channels, by "
+            "which bands are told; networks like vit, resnet, swin or convnext have."
+        )
     if arguments.config_overrides:
         override_config(config, arguments.config_overrides)
     return config
@@ -111,12 +116,14 @@ def _make_stock_model(arguments: ClassifierArguments, config: PreTrainedConfig) 
     model, loading = AutoModelForImageClassification.from_pretrained(
         arguments.model_name_or_path, config=config, ignore_mismatched_sizes=True, output_loading_info=True
     )
-    # The head was one for other classes. Any other weight that does not fit would be drawn anew without a word.
-    changed = [name for name, *_ in loading["mismatched_keys"] if name.startswith(f"{model.base_model_prefix}.")]
-    if changed:
+    # The head was one for other classes. Any other weight that does not fit would be drawn anew, or be lost.
+    unfitting = [name for name, *_ in loading["mismatched_keys"]]
+    if arguments.config_overrides:
+        unfitting += [*loading["missing_keys"], *loading["unexpected_keys"]]
+    if unfitting := sorted(name for name in unfitting if name.startswith(f"{model.base_model_prefix}.")):
         raise ValueError(
-            f"{arguments.model_name_or_path}: {', '.join(changed)} would have another shape than in the checkpoint; "
-            f"leave out what causes it of --config_overrides {arguments.config_overrides}."
+            f"{arguments.model_name_or_path}: {len(unfitting)} weights would be lost or drawn at random, such as "
+            f"{unfitting[0]}; leave out what causes it of --config_overrides {arguments.config_overrides}."
         )
     return model
 
@@ -164,7 +171,7 @@ def freeze(model: PreTrainedModel, policy: str) -> None:
     """Freezes part of a classifier for this training; the checkpoint that it leaves can be trained as a whole again.
 
     Args:
-        model: Any image classifier.
+        model: An image classifier.
         policy: `"none"`, `"patch_embeddings"`, `"encoder"`, everything but the head, or `"first_n:N"`, the embeddings
             and the first N layers, or stages in a network of stages.
 

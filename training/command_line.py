@@ -366,5 +366,5 @@ def _flags_of_file(path: Path) -> list[str]:
         elif isinstance(value, list):
             flags += [f"--{name}", *map(str, value)]
         elif value is not None:
-            flags += [f"--{name}", str(value)]
+            flags.append(f"--{name}={value}")  # in one, for -1e-3 alone would be taken for a flag
     return flags

@@ -103,12 +103,16 @@ def make_image_processor(
 ) -> LensMAEImageProcessor:
     """The checkpoint's image processor, or one of these settings whose constants are measured on training images.
 
-    Either with the changes asked for, which may be the constants.
+    Either with how bright these are, and with the changes asked for, which may be the constants.
+
+    Raises:
+        ValueError: If the checkpoint's is none of LensMAE's.
     """
     overrides: Any = arguments.image_processor_overrides
-    if arguments.model_name_or_path is not None:
-        return AutoImageProcessor.from_pretrained(arguments.model_name_or_path, **overrides)
     images = some_images(train, num_samples)
+    if arguments.model_name_or_path is not None:
+        changes = {"white_flux": flux_of_white(images), **overrides}
+        return load_image_processor(arguments.model_name_or_path, **changes)
     settings = {
         "normalization": "arcsinh",
         "stretch": arguments.stretch,
@@ -120,6 +124,21 @@ def make_image_processor(
     if {"image_mean", "image_std"} & set(settings) or settings["normalization"] == "none":
         return LensMAEImageProcessor(**settings)
     return LensMAEImageProcessor.measured_on(images, **settings)
+
+
+def load_image_processor(checkpoint: str, **changes: Any) -> LensMAEImageProcessor:
+    """A checkpoint's image processor, with some changes.
+
+    Raises:
+        ValueError: If it makes pictures of flux, as any other than LensMAE's does.
+    """
+    image_processor = AutoImageProcessor.from_pretrained(checkpoint, **changes)
+    if not isinstance(image_processor, LensMAEImageProcessor):
+        LensMAEConfig.from_pretrained(checkpoint)  # says what network that is
+        raise ValueError(
+            f"{checkpoint} has a {type(image_processor).__name__}, and this needs a LensMAEImageProcessor."
+        )
+    return image_processor
 
 
 def some_images(

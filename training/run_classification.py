@@ -1,4 +1,4 @@
-"""Train LensMAE, or any image classifier of transformers, to tell kinds of dark matter apart: no_sub, cdm, axion.
+"""Train LensMAE, or an image classifier of transformers, to tell kinds of dark matter apart: no_sub, cdm, axion.
 
     python training/run_classification.py --dataset lenses --model_name_or_path runs/pretrain --output_dir runs/dm
     accelerate launch training/run_classification.py training/recipes/deeplense_model_2/classify_from_scratch.yaml ...
@@ -35,7 +35,7 @@ from lens_transformers.data.resizing import resize_images
 from lens_transformers.data.schema import IMAGE_COLUMNS
 from lens_transformers.data.writing import written_whole
 from lens_transformers.evaluation import ClassificationMetric, average_over_symmetries, pca_logistic_rows
-from lens_transformers.evaluation.calibration import expected_calibration_error, fit_temperature
+from lens_transformers.evaluation.calibration import fit_temperature
 from lens_transformers.report.loading import sample
 from lens_transformers.visualization import plot_confusion, plot_roc
 
@@ -96,9 +96,13 @@ def main() -> None:
     splits = load_splits(data_arguments, "classification", choosing=arguments.chooses)
     if data_arguments.labels_per_class is not None:
         splits.train = draw_per_class(splits.train, data_arguments.labels_per_class, arguments.seed)
+    splits.look_for_duplicates()
     # Another source may have images of another size.
     splits.test = resize_images(splits.test, splits.train.features["image"].shape[1:])
     train, validation, test = splits.train, splits.validation, splits.test
+    fitted = sample(train, MAX_BASELINE_IMAGES) if data_arguments.baselines else None
+    if fitted is not None:
+        check_classes(fitted["label"][:])
     model, image_processor = make_classifier(model_arguments, train)
 
     collator, eval_collator = make_collators(image_processor, data_arguments, "classification", arguments.seed)
@@ -130,9 +134,10 @@ def main() -> None:
         rows.append({"name": name, "split": "test", "num_train": len(train), **metric})
         if validation is not None:
             at_temperature = (of_network / temperature).softmax(dim=-1)
-            rows[-1]["ece_calibrated"] = expected_calibration_error(at_temperature, labels)
-    if data_arguments.baselines:
-        fitted = sample(train, MAX_BASELINE_IMAGES)
+            metric = ClassificationMetric().compute(predictions=at_temperature, references=labels)
+            rows[-1]["ece_calibrated"] = metric["ece"]
+            rows[-1]["intervals"]["ece_calibrated"] = metric["intervals"]["ece"]
+    if fitted is not None:
         rows += pca_logistic_rows(
             fitted["image"][:], fitted["label"][:], test["image"][:], labels, seed=arguments.seed
         )
@@ -224,6 +229,19 @@ def weigh_classes(weights: list[str] | None, train: Dataset) -> torch.Tensor | N
             f"{' '.join(LABEL_NAMES)}."
         )
     return numbers
+
+
+def check_classes(labels: np.ndarray) -> None:
+    """Refuse, before a network trains, labels of images that no linear model can be fitted to.
+
+    Raises:
+        ValueError: If a class has none.
+    """
+    if missing := [name for index, name in enumerate(LABEL_NAMES) if index not in labels]:
+        raise ValueError(
+            f"--baselines: of {len(labels)} training images none is of {' or '.join(missing)}, and linear models "
+            "learn all classes: give more by --max_train_samples, or leave the models out by --baselines False."
+        )
 
 
 def check_turned(model: torch.nn.Module, pixel_values: torch.Tensor) -> None:

@@ -124,6 +124,9 @@ def main() -> None:
         splits.train = keep_classes(splits.train, data_arguments.train_classes)
         if splits.validation is not None:
             splits.validation = keep_classes(splits.validation, data_arguments.train_classes)
+        if "label" not in splits.test.features:
+            raise ValueError("--train_classes needs the class of every test image, which these do not all have.")
+    splits.look_for_duplicates()
     if data_arguments.streaming and not data_arguments.dataset.startswith("simulate:"):
         # Readers of several shards at once would take seconds to start, at every pass.
         splits.train = splits.train.shuffle(seed=arguments.seed, buffer_size=BUFFER_SIZE, max_buffer_input_shards=1)

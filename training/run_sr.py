@@ -20,12 +20,12 @@ from command_line import DataArguments, LensTrainingArguments, ModelArguments, l
 from datasets import Dataset
 from layer_decay import group_by_rate, learning_rate_scales
 from loop import RunTrainer, set_up
-from networks import make_collators, make_config, make_model, some_images
+from networks import load_image_processor, make_collators, make_config, make_model, some_images
 from outputs import check_coordinates, save_output
 from results import curves_of, full_precision_model, predict, print_rows, save_run
 from splits import describe_data, list_test_files, load_splits, name_training_images
 from time_budget import limit_steps
-from transformers import AutoConfig, AutoImageProcessor, PreTrainedModel
+from transformers import AutoConfig, PreTrainedModel
 from transformers.training_args import OptimizerNames
 
 from lens_transformers import LensMAEForSuperResolution, LensMAEImageProcessor
@@ -114,6 +114,7 @@ def main(model_class: type[PreTrainedModel] = LensMAEForSuperResolution) -> None
     )
     set_up(arguments, model_arguments)
     splits = load_splits(data_arguments, "super_resolution", choosing=arguments.chooses)
+    splits.look_for_duplicates()
     train, validation, test = splits.train, splits.validation, splits.test
     upscale, tested_upscale = find_upscale(train), find_upscale(test)
     if tested_upscale != upscale:
@@ -302,7 +303,7 @@ def flux_constants(
         "sr_pixel_std": images.std(axis=(0, 2, 3)).tolist(),
     }
     if arguments.model_name_or_path is not None:
-        pretraining = AutoImageProcessor.from_pretrained(arguments.model_name_or_path)
+        pretraining = load_image_processor(arguments.model_name_or_path)
         mean, deviation = _as_list(pretraining.image_mean), _as_list(pretraining.image_std)
         if pretraining.normalization == "arcsinh":
             constants.update(sr_encoder_stretch=pretraining.stretch, sr_encoder_mean=mean, sr_encoder_std=deviation)

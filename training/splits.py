@@ -38,19 +38,26 @@ class Splits:
         train: What to train on; may be a stream.
         validation: What to choose by, if there is any.
         test: What to measure at the end.
-        duplicates: How many images are there more than once, by the splits that share them; not known of a stream.
         drawn: Which rows of their source the test images are, where `--max_test_samples` left some out.
+        duplicates: How many images are there more than once, by the splits that share them; not known of a stream.
     """
 
     train: Any
     validation: Dataset | None
     test: Dataset
-    duplicates: dict[str, int] | None
     drawn: np.ndarray | None
+    duplicates: dict[str, int] | None = None
+
+    def look_for_duplicates(self) -> None:
+        """Count images that are in more than one split, and warn of them; of a stream nothing is known."""
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        if isinstance(self.train, Dataset):
+            found = find_duplicates({name: images for name, images in splits.items() if images is not None})
+            self.duplicates = count_duplicates(found)
 
 
 def load_splits(arguments: DataArguments, task: Task, streaming: bool = False, choosing: bool = False) -> Splits:
-    """Load the images of a run, and warn of those that are in more than one split.
+    """Load the images of a run.
 
     Args:
         arguments: Which they are.
@@ -85,7 +92,7 @@ def load_splits(arguments: DataArguments, task: Task, streaming: bool = False, c
                 "--validation_fraction and what chooses by them, which are --load_best_model_at_end, --save_strategy "
                 "best and --lr_scheduler_type reduce_lr_on_plateau."
             )
-        return Splits(train, validation, test, None, drawn)
+        return Splits(train, validation, test, drawn)
     drawn_train = _draw(arguments.max_train_samples, train, arguments.split_seed)
     train = train if drawn_train is None else train.select(drawn_train)
     validation = None if arguments.validation_fraction else load_validation(arguments, task, test)
@@ -93,9 +100,7 @@ def load_splits(arguments: DataArguments, task: Task, streaming: bool = False, c
     if fraction:
         train, validation = hold_out(train, fraction, arguments.split_seed)
         logger.info("%d of the training images are held out, as validation images.", len(validation))
-    splits = {"train": train, "validation": validation, "test": test}
-    duplicates = find_duplicates({name: images for name, images in splits.items() if images is not None})
-    return Splits(train, validation, test, count_duplicates(duplicates), drawn)
+    return Splits(train, validation, test, drawn)
 
 
 def load_validation(arguments: DataArguments, task: Task, test: Dataset) -> Dataset | None:

@@ -97,7 +97,10 @@ def _generated(folder: Path, repo_id: str | None) -> GeneratedCard:
     model_name = (repo_id or folder.resolve().name).rpartition("/")[2]
     text = _render(folder, results, repo_id or model_name, model_name)
     block = generated_part(text, "results.json")
-    return GeneratedCard(ModelCard, _card_data(results, model_name), block, MEASURED)
+    # A run from scratch has none, whatever the card of another run in this place said.
+    is_from_scratch = results["model"].get("base_model", "unknown") is None
+    measured = (*MEASURED, "base_model") if is_from_scratch else MEASURED
+    return GeneratedCard(ModelCard, _card_data(results, model_name), block, measured)
 
 
 def _card_data(results: dict[str, Any], model_name: str) -> ModelCardData:
@@ -159,6 +162,8 @@ def _render(folder: Path, results: dict[str, Any], checkpoint: str, model_name: 
     templates.filters["cell"] = cell
     templates.filters["fact"] = lambda section, key: cell(format_fact(key, section.get(key)))
     config = _read_config(folder)
+    processor_path = folder / "preprocessor_config.json"
+    processor = read_json(processor_path) if processor_path.is_file() else {}
     data = results["data"]
     image_size = config.get("image_size", 64)
     height, width = image_size if isinstance(image_size, list) else (image_size, image_size)
@@ -176,7 +181,7 @@ def _render(folder: Path, results: dict[str, Any], checkpoint: str, model_name: 
         is_simulated=bool(data.get("preset")),
         # What is known of a preset is not of one with another instrument, or with overrides.
         preset="" if data.get("preset_is_changed") else str(data.get("preset") or ""),
-        peak=_peak(folder),
+        peak=f"{white_flux:.2g}" if (white_flux := processor.get("white_flux")) is not None else "",
         data_range=data.get("data_range") or 1.0,
         training=results["training"],
         recipe=[
@@ -186,7 +191,8 @@ def _render(folder: Path, results: dict[str, Any], checkpoint: str, model_name: 
         ],
         versions=results["versions"],
         config=config,
-        num_channels=config.get("num_channels", 1),
+        # A network of colours may be given one band, three times.
+        num_channels=processor.get("num_bands") or config.get("num_channels", 1),
         height=height,
         width=width,
         upscale=config.get("upscale", 2),
@@ -204,13 +210,6 @@ def _render(folder: Path, results: dict[str, Any], checkpoint: str, model_name: 
         ],
         not_measured=NOT_MEASURED,
     )
-
-
-def _peak(folder: Path) -> str:
-    """The brightness of training images, where their processor knows it."""
-    path = folder / "preprocessor_config.json"
-    white_flux = read_json(path).get("white_flux") if path.is_file() else None
-    return "" if white_flux is None else f"{white_flux:.2g}"
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -174,5 +174,8 @@ def _in_words(column: str, feature: Any) -> str:
 
 def _size_category(num_images: int) -> str:
     """The Hub's name for so many rows."""
-    limits = [(1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M")]
-    return next((name for limit, name in limits if num_images < limit), "1M<n<10M")
+    limits = ["1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T"]
+    place = next((place for place in range(len(limits)) if num_images < 1_000 * 10**place), len(limits))
+    if place in (0, len(limits)):
+        return f"n<{limits[0]}" if place == 0 else f"n>{limits[-1]}"
+    return f"{limits[place - 1]}<n<{limits[place]}"

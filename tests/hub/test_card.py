@@ -362,6 +362,29 @@ def test_what_a_person_wrote_is_kept(tmp_path, line_break):
     assert "0.8813" not in raw
 
 
+def test_a_run_from_scratch_has_no_base_model_whatever_its_card_said(tmp_path):
+    model = {"parameters": 5, "base_model": "org/vit"}
+    folder = make_run(tmp_path / "lens", model=model)
+    assert ModelCard.load(write_model_card(folder)).data.base_model == "org/vit"
+    (folder / "results.json").write_text(json.dumps(read_results(folder) | {"model": {**model, "base_model": None}}))
+    assert ModelCard.load(write_model_card(folder)).data.base_model is None
+    # A local folder, which a person may have given its name on the Hub.
+    card = ModelCard.load(folder / "README.md")
+    card.data.base_model = "org/mine"
+    card.save(folder / "README.md")
+    local = {"model": {**model, "base_model": str(tmp_path)}}
+    (folder / "results.json").write_text(json.dumps(read_results(folder) | local))
+    assert ModelCard.load(write_model_card(folder)).data.base_model == "org/mine"
+
+
+def test_the_code_gives_a_network_of_colours_the_bands_that_its_image_processor_takes(tmp_path):
+    folder = make_run(tmp_path / "lens", model={"parameters": 5, "architecture": "vit"})
+    (folder / "config.json").write_text(json.dumps({"image_size": 64, "num_channels": 3}))
+    (folder / "preprocessor_config.json").write_text(json.dumps({"num_bands": 1, "do_convert_rgb": True}))
+    code = code_block(write_model_card(folder).read_text())
+    assert "(height, width)" in code and "np.stack" not in code
+
+
 def test_a_card_that_is_all_a_persons_own_stays_below_the_generated_part(tmp_path):
     folder = make_run(tmp_path / "lens")
     (folder / "README.md").write_text("# Mine\n\nWords.\n")

@@ -6,7 +6,7 @@ from datasets import Dataset
 from huggingface_hub import DatasetCard
 
 from lens_transformers.data import lens_features
-from lens_transformers.hub import write_dataset_card
+from lens_transformers.hub import dataset_card, write_dataset_card
 from lens_transformers.simulation import PRESETS, get_preset
 
 
@@ -81,6 +81,14 @@ def test_the_metadata_are_valid_and_a_persons_words_stay(hub, tmp_path):
     card.validate(repo_type="dataset")
     assert card.data.license == "cc-by-4.0"
     assert card.text.endswith("\nBy hand.\n")
+
+
+@pytest.mark.parametrize(
+    ("num_images", "category"),
+    [(999, "n<1K"), (1000, "1K<n<10K"), (10**6, "1M<n<10M"), (10**7, "10M<n<100M"), (10**12, "n>1T")],
+)
+def test_the_size_category_is_one_of_the_hubs(num_images, category):
+    assert dataset_card._size_category(num_images) == category
 
 
 @pytest.mark.parametrize(

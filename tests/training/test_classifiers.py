@@ -203,8 +203,16 @@ def test_a_model_that_classifies_no_images_is_refused(launch, tmp_path):
 
 
 def test_a_change_that_would_lose_pretrained_weights_is_refused(launch, checkpoint):
-    with pytest.raises(ValueError, match="position_embeddings would have another shape"):
-        launch("--model_name_or_path", checkpoint("vit"), "--config_overrides", "image_size=64")
+    flags = ["--model_name_or_path", checkpoint("vit"), "--config_overrides"]
+    for change in ("image_size=64", "num_hidden_layers=2", "num_hidden_layers=4"):
+        with pytest.raises(ValueError, match=f"weights would be lost or drawn at random, such as vit.*{change}"):
+            launch(*flags, change)
+    launch(*flags, "layer_norm_eps=1e-6", steps=1)
+
+
+def test_a_network_of_pictures_and_text_is_refused(launch):
+    with pytest.raises(ValueError, match="the configuration of 'clip' has no num_channels"):
+        launch("--model_type", "clip")
 
 
 LENS_MAE = LensMAEConfig.from_size("tiny", **LAYERS, image_size=24, num_labels=3)

@@ -123,10 +123,13 @@ def test_the_summary_says_what_came_out_whichever_way(tmp_path):
         write_results(tmp_path, name.replace("classify", "classify_few"), "accuracy", LensMAE=accuracy - 0.3)
     write_results(tmp_path, "sr_deeplense", "psnr", **{"LensMAE": 42.4, "Bicubic": 41.7, "Least-squares": 42.3})
     write_results(tmp_path, "sr_physical", "psnr", **{"LensMAE": 47.0, "Bicubic": 36.5, "Least-squares": 48.0})
-    summary = demo.summarize(tmp_path, honest=False, tested_on=None)
+    summary = demo.summarize(tmp_path, honest=False)
     passed = [highlight["passed"] for highlight in summary["highlights"]]
     # Worse than a baseline, above 0.85, 0.7 dB above bicubic, above bicubic but below the filter, and no verdict.
     assert passed == [False, True, True, False, None, None]
+    for task, place in (("classification", 1), ("super_resolution", 2)):
+        elsewhere = demo.summarize(tmp_path, honest=False, task=task, tested_on=tmp_path)["highlights"]
+        assert [index for index, mark in enumerate(passed) if elsewhere[index]["passed"] != mark] == [place]
     details = [highlight["value"] + highlight["detail"] for highlight in summary["highlights"]]
     assert "PCA 0.960" in details[1]
     assert "-0.050 at equal total time" in details[4] and "+0.100 at equal fine-tuning" in details[4]

@@ -430,7 +430,8 @@ def test_options_of_loading_reach_the_loader(tmp_path, caplog):
 def test_images_that_are_in_both_splits_are_warned_of(rings, tmp_path, caplog):
     for split in ("train", "test"):
         write_rings(tmp_path, split, 6, seed=0)
-    splits.load_splits(command_line.DataArguments(str(tmp_path)), "classification")
+    loaded = splits.load_splits(command_line.DataArguments(str(tmp_path)), "classification")
+    loaded.look_for_duplicates()
     assert "6 in train and test" in caplog.text
 
 

@@ -7,7 +7,9 @@ import pytest
 import run_classification
 import run_mae
 import run_sr
+from datasets import Dataset
 from output_folder import STATE
+from transformers import ViTImageProcessorPil, ViTMAEConfig, ViTMAEForPreTraining
 
 
 SCRIPTS = {"mae": run_mae, "classification": run_classification, "sr": run_sr}
@@ -65,6 +67,40 @@ def test_a_checkpoint_whose_head_has_another_shape_is_refused(rings, labelled_pa
             *("--dataset", labelled_pairs, "--model_name_or_path", tmp_path / "twice"),
             *("--output_dir", tmp_path / "other"),
         )
+
+
+def test_a_class_that_is_missing_is_said_before_training(rings, run_script, tmp_path):
+    flags = ["--max_steps", 1, "--config_overrides", "num_hidden_layers=1", "--output_dir", tmp_path / "run"]
+    labelled = Dataset.from_parquet(str(rings / "data/train-00000-of-00001.parquet"))
+    (tmp_path / "two/data").mkdir(parents=True)
+    two = labelled.filter(lambda row: row["label"] != 2)
+    for split in ("train", "test"):
+        two.to_parquet(tmp_path / f"two/data/{split}-00000-of-00001.parquet")
+    with pytest.raises(ValueError, match="--baselines: of 20 training images none is of axion.*--baselines False"):
+        run_script(run_classification, "--dataset", tmp_path / "two", *flags)
+    (tmp_path / "unlabelled/data").mkdir(parents=True)
+    labelled.remove_columns("label").to_parquet(tmp_path / "unlabelled/data/test-00000-of-00001.parquet")
+    with pytest.raises(ValueError, match="--train_classes needs the class of every test image"):
+        elsewhere = ["--train_classes", "no_sub", "--test_dataset", tmp_path / "unlabelled"]
+        run_script(run_mae, "--dataset", rings, *elsewhere, *flags)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["mae", "sr"])
+def test_a_checkpoint_of_vit_mae_is_to_be_converted(labelled_pairs, run_script, tmp_path, name):
+    layers = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    decoder = {f"decoder_{key}": value for key, value in layers.items()}
+    ViTMAEForPreTraining(ViTMAEConfig(**layers, **decoder, image_size=32)).save_pretrained(tmp_path / "vit")
+    ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "vit")
+    with pytest.raises(ValueError, match="a checkpoint of a 'vit_mae' model.*Convert it with"):
+        flags = ["--model_name_or_path", tmp_path / "vit", "--output_dir", tmp_path / "run", "--max_steps", 1]
+        run_script(SCRIPTS[name], "--dataset", labelled_pairs, *flags)
+
+
+def test_a_file_of_arguments_may_have_small_negative_numbers(rings, run_script, tmp_path):
+    (tmp_path / "run.yaml").write_text(f"dataset: {rings}\nnan_fill: -1.0e-5\nmixup_alpha: -2.0e-5\n")
+    with pytest.raises(ValueError, match="--mixup_alpha must be at least 0, got -2e-05"):
+        run_script(run_classification, tmp_path / "run.yaml", "--output_dir", tmp_path / "run")
 
 
 def test_images_that_cannot_be_turned_are_refused_where_that_is_asked_for(run_script, tmp_path):

@@ -195,6 +195,16 @@ def test_the_checkpoint_to_go_on_from_is_kept_beside_the_best(rings, run_script,
     assert {path.name for path in tmp_path.glob("checkpoint-*")} == {"checkpoint-2", "checkpoint-3"}
 
 
+def test_ctrl_c_saves_where_otherwise_the_best_alone_is_saved(rings, run_script, monkeypatch, tmp_path):
+    flags = ["--dataset", rings, *QUICK, "--max_steps", 4, "--save_strategy", "best", "--learning_rate", 1e3]
+    flags += ["--validation_fraction", 0.4, "--split_seed", 1, "--eval_strategy", "steps", "--eval_steps", 1]
+    monkeypatch.setattr(callbacks.MetricsFile, "on_step_begin", interrupted_in(3))
+    with pytest.raises(SystemExit, match="--resume_from_checkpoint .*checkpoint-3"):
+        run_script(run_mae, *flags, "--output_dir", tmp_path)
+    state = json.loads((tmp_path / "checkpoint-3/trainer_state.json").read_text())
+    assert state["best_global_step"] < 3
+
+
 def test_a_run_that_has_ended_without_checkpoints_is_not_trained_again(rings, run_script, tmp_path):
     flags = ["--dataset", rings, *QUICK, "--max_steps", 1, "--output_dir", tmp_path]
     run_script(run_mae, *flags)

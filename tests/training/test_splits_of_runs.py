@@ -156,9 +156,15 @@ def test_images_of_several_splits_are_in_the_results_and_on_the_card(run_script,
     for split in ("train", "test"):
         write_rings(tmp_path, split, 6, seed=0)
     flags = ["--dataset", tmp_path, "--max_steps", 1, "--per_device_train_batch_size", 4]
-    run_script(run_mae, *flags, "--config_overrides", "num_hidden_layers=1", "--output_dir", tmp_path / "run")
+    flags += ["--config_overrides", "num_hidden_layers=1"]
+    run_script(run_mae, *flags, "--output_dir", tmp_path / "run")
     assert json.loads((tmp_path / "run/results.json").read_text())["data"]["duplicates"] == {"train and test": 6}
     assert "more than one split: 6 in train and test" in (tmp_path / "run/README.md").read_text()
+    # Of those that are trained on.
+    run_script(
+        run_mae, *flags, "--train_classes", "cdm", "--per_device_train_batch_size", 2, "--output_dir", tmp_path / "cdm"
+    )
+    assert json.loads((tmp_path / "cdm/results.json").read_text())["data"]["duplicates"] == {"train and test": 2}
 
 
 def test_fewer_images_are_of_all_classes_and_the_same_at_each_start(tmp_path):

@@ -241,6 +241,15 @@ def test_a_checkpoints_image_processor_keeps_what_is_not_changed(pretrained, len
     assert {**before.to_dict(), "nan_fill": 0.5} == changed.to_dict()
 
 
+def test_how_bright_white_is_comes_from_the_images_that_a_checkpoint_is_trained_on(pretrained, lenses):
+    train = load_lensing_dataset(lenses, "train")
+    brighter = train.map(lambda row: {"image": 50 * row["image"]})
+    arguments = command_line.EncoderArguments(str(pretrained))
+    before, changed = (networks.make_image_processor(arguments, images) for images in (train, brighter))
+    assert changed.white_flux == pytest.approx(50 * before.white_flux, rel=1e-5)
+    assert (changed.image_mean, changed.stretch) == (before.image_mean, before.stretch)
+
+
 def test_a_setting_that_no_image_processor_has_is_refused():
     with pytest.raises(ValueError, match=r"the image processor has no sizes; it has normalization, .*size"):
         command_line.EncoderArguments(image_processor_overrides='{"sizes": 48}')
