@@ -98,7 +98,7 @@ def _make_stock_config(arguments: ClassifierArguments, train: Dataset) -> PreTra
         raise ValueError(
             f"{source or arguments.model_type}: transformers has no {config.model_type!r} image classifier."
         )
-    if not hasattr(config, "num_channels"):
+    if not hasattr(AutoConfig.for_model(config.model_type), "num_channels"):
         raise ValueError(
             f"{source or arguments.model_type}: the configuration of {config.model_type!r} has no num_channels, by "
             "which bands are told; networks like vit, resnet, swin or convnext have."

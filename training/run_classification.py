@@ -36,6 +36,7 @@ from lens_transformers.data.schema import IMAGE_COLUMNS
 from lens_transformers.data.writing import written_whole
 from lens_transformers.evaluation import ClassificationMetric, average_over_symmetries, pca_logistic_rows
 from lens_transformers.evaluation.calibration import fit_temperature
+from lens_transformers.evaluation.pca import missing_classes
 from lens_transformers.report.loading import sample
 from lens_transformers.visualization import plot_confusion, plot_roc
 
@@ -237,7 +238,7 @@ def check_classes(labels: np.ndarray) -> None:
     Raises:
         ValueError: If a class has none.
     """
-    if missing := [name for index, name in enumerate(LABEL_NAMES) if index not in labels]:
+    if missing := missing_classes(labels):
         raise ValueError(
             f"--baselines: of {len(labels)} training images none is of {' or '.join(missing)}, and linear models "
             "learn all classes: give more by --max_train_samples, or leave the models out by --baselines False."

@@ -155,7 +155,7 @@ def main() -> None:
     model = make_model(LensMAEForPreTraining, model_arguments, config)
 
     collator, eval_collator = make_collators(image_processor, data_arguments, "pretraining", arguments.seed)
-    masked_collator = MaskedCollator(eval_collator, config.mask_block_size, arguments.seed)
+    masked_collator = MaskedCollator(eval_collator, config.mask_block_size)
     trainer = PretrainingTrainer(
         model=model,
         args=arguments,
@@ -300,7 +300,7 @@ def settings_of_imprint(
 def measure(
     trainer: PretrainingTrainer, test: Dataset, collator: MaskedCollator, image_processor: LensMAEImageProcessor
 ) -> tuple[dict[str, dict[str, np.ndarray]], Any]:
-    """Hide blocks of the test images, the same in every run of a seed, and paint them again, in flux.
+    """Hide blocks of the test images, the same in every run, and paint them again, in flux.
 
     Returns:
         By the name of what painted, `masked_mse_<ratio>` at each mask ratio: the mean squared error on the hidden

@@ -204,11 +204,11 @@ class LensMAEConfig(PreTrainedConfig):
     sr_decoder_num_hidden_layers: int = 8
     sr_decoder_num_attention_heads: int = 8
     sr_loss: str = "charbonnier"
-    sr_pixel_mean: float | int | list[float] = 0.0
-    sr_pixel_std: float | int | list[float] = 1.0
-    sr_encoder_stretch: float | None = None
-    sr_encoder_mean: float | int | list[float] = 0.0
-    sr_encoder_std: float | int | list[float] = 1.0
+    sr_pixel_mean: float | int | list[float | int] = 0.0
+    sr_pixel_std: float | int | list[float | int] = 1.0
+    sr_encoder_stretch: float | int | None = None
+    sr_encoder_mean: float | int | list[float | int] = 0.0
+    sr_encoder_std: float | int | list[float | int] = 1.0
 
     @classmethod
     def from_size(cls, size: str, **overrides: Any) -> "LensMAEConfig":

@@ -222,13 +222,14 @@ def resampled(images: torch.Tensor, angles: torch.Tensor, shifts: torch.Tensor, 
     y = torch.arange(height, device=images.device)[:, None] - (height - 1) / 2 - shift_y
     columns = _fetches(cos * x - sin * y + (width - 1) / 2, width)
     rows = _fetches(sin * x + cos * y + (height - 1) / 2, height)
-    result = torch.zeros_like(images)
+    pixels = images.to(torch.promote_types(images.dtype, torch.float32))
+    result = torch.zeros_like(pixels)
     for row, row_weight in rows:
         for column, column_weight in columns:
-            grid = torch.stack([column, row], dim=-1)
-            sample = F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-            result.addcmul_(sample, (row_weight * column_weight)[:, None])
-    return result
+            grid = torch.stack([column, row], dim=-1).to(pixels.dtype)
+            sample = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+            result.addcmul_(sample, (row_weight * column_weight)[:, None].to(pixels.dtype))
+    return result.to(images.dtype)
 
 
 def _fetches(places: torch.Tensor, length: int) -> list[tuple[torch.Tensor, torch.Tensor]]:

@@ -65,8 +65,11 @@ def catalogue_source(catalogue: Path, split: str, *, need_labels: bool, layout: 
     position = _position_columns(columns, layout, catalogue)
     rows = _rows_of_split(columns.get("split"), split, len(columns[path_columns[0][1]]), catalogue)
 
-    used = {name for _, name, _ in path_columns} | {label_column, "split", *(position or ()), *FITS_PARAMETERS}
+    used = {name for _, name, _ in path_columns} | {label_column, "split", *(position or ())}
     dtypes = {name: _dtype(values) for name, values in columns.items() if name not in used}
+    for name, dtype in FITS_PARAMETERS.items():
+        if name in dtypes and (dtypes[name] == "string") != (dtype == "string"):
+            dtypes[name] = None
     parameters = {name: dtype for name, dtype in dtypes.items() if dtype is not None}
     if clashing := [name for name in parameters if name in (*IMAGE_COLUMNS, "label")]:
         raise ValueError(

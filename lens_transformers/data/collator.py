@@ -116,10 +116,10 @@ class MaskedCollator:
     Args:
         collator: Makes batches of images.
         block_size: Side of the blocks that are hidden together, in pixels.
-        seed: Draws other masks.
+        seed: Draws other masks than those of trainings and reports, whose errors can so be compared image by image.
     """
 
-    def __init__(self, collator: LensDataCollator, block_size: int, seed: int):
+    def __init__(self, collator: LensDataCollator, block_size: int, seed: int = 0):
         self.collator = collator
         self.block_size = block_size
         self.seed = seed

@@ -197,7 +197,7 @@ def _item(files: dict[str, list[tuple[str, str]]], label: str | None) -> Item:
 
 @dataclass(frozen=True)
 class FitsReader:
-    """Reads an item's FITS files into an image, its noise map and PSF, its pixel scale and flux unit."""
+    """Reads an item's FITS files into an image, its noise map and PSF, and what pixel scale and flux unit it tells."""
 
     layout: FitsLayout
 
@@ -233,9 +233,11 @@ class FitsReader:
         known = [scale for scale in scales if math.isfinite(scale)]  # a band may have no coordinates
         if known and max(known) > _MAX_SCALE_RATIO * min(known):
             raise ValueError(f"its bands have pixels of {min(known):.4g} to {max(known):.4g} arcsec; resample them.")
-        row["pixel_scale_arcsec"] = known[0] if known else math.nan
-        units = sorted({plane.unit for plane in planes if plane.unit})
-        row["flux_unit"] = ", ".join(units) or None
+        # What the headers do not tell a catalogue may.
+        if known:
+            row["pixel_scale_arcsec"] = known[0]
+        if units := sorted({plane.unit for plane in planes if plane.unit}):
+            row["flux_unit"] = ", ".join(units)
         if outside := max(plane.num_outside for plane in planes):
             total = math.prod(row["image"].shape[1:])
             row[REPAIRED] = f"{outside} of {total} pixels lie outside of the image and are {self.layout.fill:g}."

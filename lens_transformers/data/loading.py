@@ -1,5 +1,6 @@
 """The one door through which whatever holds lens images becomes a dataset."""
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -25,6 +26,8 @@ from .tasks import Task, check_task
 
 
 __all__ = ["files_of_rows", "load_lensing_dataset"]
+
+logger = logging.getLogger(__name__)
 
 # Files that tell about a set and are no images of it.
 _TEXT_SUFFIXES = ("", ".txt", ".md", ".json", ".jsonl", ".yaml", ".yml", ".csv", ".ecsv", ".py", ".ipynb", ".lock")
@@ -129,7 +132,7 @@ def load_lensing_dataset(
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}.")
     if split_fractions is not None:
         check_division(split_fractions, split_seed)
-    layout = _layout_of(layout)
+    is_laid_out, layout = layout is not None, _layout_of(layout)
     made = split_fractions is not None and split in split_fractions
     if made and streaming:
         raise ValueError("split_fractions needs the pixels of every image: load without streaming, then stream.")
@@ -147,7 +150,10 @@ def load_lensing_dataset(
         )
     else:
         rows = _recognise(Path(source), loaded_split, task, layout)
+        is_laid_out &= not any(suffix_of(item.paths[0]) in FITS_SUFFIXES for item in rows.items)
         dataset, found = read_rows(rows, on_error=on_error, nan_fill=nan_fill, num_workers=num_workers)
+    if is_laid_out:
+        logger.warning("%s: there are no FITS files, of which alone layout says how they hold images.", named(source))
     if made and isinstance(dataset, Dataset):
         splits = split_by_content(dataset, split_fractions or {}, split_seed)
         dataset = splits[split]

@@ -176,6 +176,8 @@ def find_simulation(source: str, split: str) -> Simulated | None:
     if not path.is_file():
         return None
     record = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(record, dict) or not {"splits", "config", "seed"} <= record.keys():
+        raise ValueError(f"{path} does not say what simulate.py writes there: splits, config and seed.")
     first_sample = record["splits"].get(split, {}).get("first_sample")
     return Simulated(LensSimulationConfig.from_dict(record["config"]), record["seed"], first_sample)
 

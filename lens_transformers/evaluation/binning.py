@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .metric import as_array
+
 
 __all__ = ["BinnedScore", "bin_scores", "wilson_interval"]
 
@@ -47,7 +49,7 @@ def bin_scores(values, scores, num_bins: int = 8) -> BinnedScore:
     Raises:
         ValueError: If the two differ in length, a score is not finite, or no value is finite.
     """
-    values, scores = np.asarray(values, dtype=np.float64), np.asarray(scores)
+    values, scores = as_array("values", values).astype(np.float64), as_array("scores", scores)
     if values.ndim != 1 or values.shape != scores.shape:
         raise ValueError(f"values and scores must be lists of one length, got shapes {values.shape}, {scores.shape}.")
     known = np.isfinite(values)

@@ -91,15 +91,16 @@ class ClassificationMetric(InMemoryMetric):
 
         def statistics(weights: np.ndarray) -> dict[str, np.ndarray]:
             hits, of_class, of_predicted = (part.T @ weights for part in (in_both, in_class, in_predicted))
+            # A class that is neither there nor predicted has none, and the mean leaves it out.
             f1 = np.divide(
-                2 * hits, of_class + of_predicted, out=np.zeros_like(hits), where=of_class + of_predicted > 0
+                2 * hits, of_class + of_predicted, out=np.full_like(hits, np.nan), where=of_class + of_predicted > 0
             )
             accuracy = hits.sum(axis=0) / num_images
             auc = {name: area(weights) for name, area in areas.items()}
             return {
                 "accuracy": accuracy,
                 "balanced_accuracy": np.nanmean(hits / of_class, axis=0),
-                "f1_macro": f1.mean(axis=0),
+                "f1_macro": np.nanmean(f1, axis=0),
                 "f1_micro": accuracy,  # with one class an image the two are the same
                 "auc_macro": np.mean(list(auc.values()), axis=0),
                 "auc_micro": area_micro(weights),

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import binomtest, t
 
+from .metric import as_array
+
 
 __all__ = ["PairedDifference", "paired_difference"]
 
@@ -41,7 +43,7 @@ def paired_difference(first, second) -> PairedDifference:
     Raises:
         ValueError: If there is not one finite score of each network an image, or there are fewer than two images.
     """
-    first, second = np.asarray(first), np.asarray(second)
+    first, second = as_array("first", first), as_array("second", second)
     if first.ndim != 1 or first.shape != second.shape or len(first) < 2:
         raise ValueError(
             f"first and second must be scores of the same images, two or more; got shapes {first.shape} and "

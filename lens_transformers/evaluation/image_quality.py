@@ -18,6 +18,7 @@ _RING_LEVEL = 0.1
 _SAMPLED, _BOUNDS = 16, 120
 
 
+@torch.no_grad()
 def compare_images(predictions: torch.Tensor, references: torch.Tensor, data_range: float) -> dict[str, torch.Tensor]:
     """Compares images with what they should be, as scikit-image does.
 
@@ -93,6 +94,7 @@ def structural_similarity(predictions: torch.Tensor, references: torch.Tensor, d
     return similarity.div_(squares[0].add_(squares[1]).add_(c1).mul_(variances[0].add_(variances[1]).add_(c2)))
 
 
+@torch.no_grad()
 def ring_masks(images: torch.Tensor) -> torch.Tensor:
     """Where the arcs are: pixels that are brighter than a tenth of the way from the sky to the peak.
 
@@ -106,7 +108,7 @@ def ring_masks(images: torch.Tensor) -> torch.Tensor:
     Returns:
         `(batch, height, width)`, true in the ring; of a constant image true nowhere.
     """
-    smooth = images.mean(dim=1)
+    smooth = images.mean(dim=1).to(torch.promote_types(images.dtype, torch.float32))  # NumPy has no bfloat16
     smooth = _window_means_(smooth, _SMOOTHING, scratch=smooth.new_empty(2, *smooth.shape))
     further = _MARGIN - _SMOOTHING // 2
     inside = smooth[:, further:-further, further:-further]

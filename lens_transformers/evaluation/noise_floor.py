@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from .metric import as_array
 from .super_resolution import SuperResolutionMetric
 from .upsampling import LeastSquaresFilter
 
@@ -40,6 +41,9 @@ def noise_floor_rows(
     Raises:
         ValueError: If the images do not fit each other, or as `SuperResolutionMetric`.
     """
+    noise_free, low, high = (
+        as_array(name, images) for name, images in {"noise_free": noise_free, "low": low, "high": high}.items()
+    )
     upscale = high.shape[-1] // low.shape[-1]
     shrunk = F.interpolate(torch.from_numpy(noise_free), scale_factor=1 / upscale, mode="bicubic").numpy()
     seen = low - shrunk

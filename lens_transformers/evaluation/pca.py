@@ -17,7 +17,7 @@ from ..data.schema import LABEL_NAMES
 from .classification import ClassificationMetric
 
 
-__all__ = ["pca_logistic_rows"]
+__all__ = ["missing_classes", "pca_logistic_rows"]
 
 
 # Of the brightest pixel: where the default stretch turns from linear to logarithmic.
@@ -69,8 +69,7 @@ def pca_logistic_rows(
     if max_train is not None and max_train < len(train_images):
         drawn = np.random.default_rng(seed).choice(len(train_images), max_train, replace=False)
         train_images, train_labels = train_images[drawn], train_labels[drawn]
-    missing = [name for i, name in enumerate(class_names) if i not in train_labels]
-    if missing:
+    if missing := missing_classes(train_labels, class_names):
         raise ValueError(f"train_labels have no image of class {', '.join(missing)}.")
 
     if stretch is None:
@@ -87,6 +86,11 @@ def pca_logistic_rows(
         metrics = metric.compute(predictions=model.predict_proba(features_of(test_images)), references=test_labels)
         rows.append({"name": name, "split": split, "num_train": len(train), **metrics})
     return rows
+
+
+def missing_classes(labels: np.ndarray, class_names: Sequence[str] = LABEL_NAMES) -> list[str]:
+    """The names of classes that no label is of, without which linear models cannot be fitted."""
+    return [name for index, name in enumerate(class_names) if index not in labels]
 
 
 def _flat(images: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """A classifier, evaluated: metrics beside a linear model on pixels, figures, what it looks at, its worst mistakes."""
 
+import logging
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from ..data import LABEL_NAMES
 from ..data.resizing import resize_arrays
 from ..evaluation import ClassificationMetric, pca_logistic_rows
 from ..evaluation.explanation import explain_by_all
+from ..evaluation.pca import missing_classes
 from ..evaluation.pointing import plant_subhalos, pointing_rows
 from ..hub.results import in_words
 from ..pipelines import LensClassification
@@ -26,6 +28,8 @@ from ..visualization import (
 from .evaluated import NUM_WORST, Evaluation, Images, Table, embed, parameter_figures, worst_table
 from .loading import sample
 
+
+logger = logging.getLogger(__name__)
 
 # So many images are enough for these, and pixels of a linear model are many numbers.
 _MAX_TRAIN_IMAGES = 1000
@@ -63,8 +67,11 @@ def evaluate_classifier(
     rows = evaluation.results["rows"]
     if len(rows) == 1 and train is not None:
         few = sample(train, _MAX_BASELINE_IMAGES)
-        pixels = few["image"][:], few["label"][:], test["image"][:], test["label"][:]
-        rows += pca_logistic_rows(*pixels, split=rows[0]["split"])
+        if missing := missing_classes(few["label"][:]):
+            logger.warning("No linear models beside the network: no training image is of %s.", " or ".join(missing))
+        else:
+            pixels = few["image"][:], few["label"][:], test["image"][:], test["label"][:]
+            rows += pca_logistic_rows(*pixels, split=rows[0]["split"])
     if not in_full:
         return
     evaluation.figures |= parameter_figures(test, evaluation.scores, "accuracy", chance=1 / len(LABEL_NAMES))
@@ -162,7 +169,11 @@ def _explain(evaluation: Evaluation, model: Any, image_processor: Any, test: Dat
     config = evaluation.simulation
     if config is None or config.substructure is None:
         return
-    planted = plant_subhalos(config, _NUM_PLANTED)
+    try:
+        planted = plant_subhalos(config, _NUM_PLANTED)
+    except ValueError as error:
+        logger.warning("No planted subhalos: %s", error)
+        return
     size = test.features["image"].shape[1:]
     if planted.images.shape[2:] != size:  # as the images of the set were
         scale = planted.pixel_scale_arcsec * planted.images.shape[-1] / size[-1]

@@ -17,10 +17,10 @@ class Comparison:
 
 
 def compare_group(group: Sequence[Evaluation]) -> list[Comparison]:
-    """The first checkpoint of a group against each of the others that was evaluated on as many images."""
+    """The first checkpoint of a group against each of the others that was evaluated on as many images, two or more."""
     first, *others = group
     return [
         Comparison(first, other, paired_difference(first.scores, other.scores))
         for other in others
-        if len(other.scores) == len(first.scores)
+        if len(other.scores) == len(first.scores) > 1
     ]

@@ -1,5 +1,6 @@
 """A table of predictions, evaluated: what a classifier's answers say where neither it nor the images are at hand."""
 
+import glob
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def evaluate_predictions(path: str | Path) -> Evaluation:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; give a table of predictions.")
     read = Dataset.from_parquet if path.suffix == ".parquet" else Dataset.from_csv
-    table = read(str(path)).with_format("numpy")
+    table = read(glob.escape(str(path))).with_format("numpy")
     needed = ["label", *(f"probability_{name}" for name in LABEL_NAMES)]
     if missing := [name for name in needed if name not in table.column_names]:
         raise ValueError(f"{path} has no column {', '.join(missing)}; it has {', '.join(table.column_names)}.")

@@ -45,15 +45,13 @@ def evaluate_autoencoder(
     few = sample(test, _MAX_IMAGES)
     split = evaluation.split
     evaluation.results["data"]["num_test"] = len(few)
-    # The blocks that training hid from the same images, so that its numbers come out again.
-    seed = evaluation.results["training"].get("seed", 0)
     rows: dict[str, dict[str, Any]] = {}
     if images.are_own:
         # What is not measured here, such as the imprint of substructure and how errors single out classes.
         for row in evaluation.results["rows"]:
             rows[row["name"]] = {**row, "intervals": dict(row.get("intervals", {}))}
     for ratio in MASK_RATIOS:
-        flux, masks, painted = reconstruct(model, image_processor, few, ratio, seed)
+        flux, masks, painted = reconstruct(model, image_processor, few, ratio)
         metric = ReconstructionMetric().compute(predictions=painted, references=flux, masks=masks)
         own = {"name": evaluation.results["model"]["name"], "split": split, **metric}
         for row in (own, *reconstruction_rows(flux, masks, split)):
@@ -76,9 +74,10 @@ def evaluate_autoencoder(
     labels = embedded["label"][:] if "label" in embedded.column_names else None
     if len(embedded) > 2:  # of fewer there is no map
         figures["embedding_map"] = plot_embedding(embeddings, labels, LABEL_NAMES)
-    if images.train is not None and _has_classes(images.train) and _has_classes(embedded):
-        flux, masks, painted = reconstruct(model, image_processor, embedded, model.config.mask_ratio, seed)
-        train, errors = sample(images.train, _MAX_EMBEDDED), masked_errors(painted, flux, masks)
+    train = None if images.train is None else sample(images.train, _MAX_EMBEDDED)
+    if train is not None and _has_classes(train) and _has_classes(embedded):
+        flux, masks, painted = reconstruct(model, image_processor, embedded, model.config.mask_ratio)
+        errors = masked_errors(painted, flux, masks)
         describe_representation(evaluation, model, image_processor, train, embedded, embeddings, errors)
     first = few.select(range(min(_NUM_SHOWN, len(few))))["image"][:]
     pixel_values = image_processor(list(first), return_tensors="pt").pixel_values
@@ -94,22 +93,21 @@ def evaluate_autoencoder(
 
 
 def reconstruct(
-    model: Any, image_processor: Any, dataset: Dataset, mask_ratio: float, seed: int = 0
+    model: Any, image_processor: Any, dataset: Dataset, mask_ratio: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Hides blocks of images, the same that training hides to evaluate, and paints them again, in flux.
+    """Hides blocks of images, the same that every training hides to evaluate, and paints them again, in flux.
 
     Args:
         model: A `LensMAEForPreTraining`.
         image_processor: Its image processor.
         dataset: Images.
         mask_ratio: Fraction of the blocks to hide.
-        seed: Seed of the draw of blocks.
 
     Returns:
         Images and reconstructions `(images, bands, height, width)`, and masks `(images, height, width)`, true where a
         pixel was hidden.
     """
-    collator = MaskedCollator(LensDataCollator(image_processor, "pretraining"), model.config.mask_block_size, seed)
+    collator = MaskedCollator(LensDataCollator(image_processor, "pretraining"), model.config.mask_block_size)
     parts: list[tuple[np.ndarray, ...]] = []
     for collated in DataLoader(dataset.select_columns("image"), _BATCH_SIZE, collate_fn=collator):
         batch = {name: value.to(model.device) for name, value in collated.items()}

@@ -55,6 +55,8 @@ def write_report(
         FileNotFoundError: If a checkpoint, the data or the folder of `output` does not exist.
         ValueError: If a checkpoint cannot be evaluated, as in `evaluate_checkpoint`, or `words` are no such words.
     """
+    if not checkpoints:
+        raise ValueError("checkpoints are missing: give those that the report is to be about.")
     output = Path(output)
     if not output.parent.is_dir():
         raise FileNotFoundError(f"{output.parent} is not a folder; create it before {output.name} is written there.")

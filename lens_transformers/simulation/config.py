@@ -7,7 +7,7 @@ counted from the x axis towards the y axis; positions and lengths on the sky are
 import dataclasses
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -375,6 +375,28 @@ class LensSimulationConfig:
                 "super_resolution.method='telescope' blurs by psf_fwhm_arcsec: the coarser telescope cannot have the "
                 "point-spread function of instrument.psf_fits."
             )
+        if pair.method == "telescope":
+            try:
+                self.coarse_instrument  # noqa: B018
+            except ValueError as error:
+                raise ValueError(
+                    f"super_resolution.method='telescope': there is no coarser telescope, of {pair.upscale} times the "
+                    f"pixel scale and oversampling: {error}"
+                ) from error
+
+    @property
+    def coarse_instrument(self) -> Instrument:
+        """The telescope that sees the low resolution of pairs, where `super_resolution.method` is `"telescope"`."""
+        pair, fine = self.super_resolution, self.instrument
+        if pair is None or pair.psf_fwhm_arcsec is None:
+            raise ValueError("There is no coarser telescope without super_resolution.method='telescope'.")
+        return replace(
+            fine,
+            num_pixels=fine.num_pixels // pair.upscale,
+            oversampling=fine.oversampling * pair.upscale,
+            pixel_scale_arcsec=fine.pixel_scale_arcsec * pair.upscale,
+            psf_fwhm_arcsec=pair.psf_fwhm_arcsec,
+        )
 
     @property
     def has_imprint(self) -> bool:

@@ -143,15 +143,8 @@ class _Telescope:
         self.x, self.y = pixel_grid(*fine, device)
         self.axis = pixel_axis(*fine).to(self.x)
         self.optics = Optics.of(instrument, device)
-        if pair is not None and pair.psf_fwhm_arcsec is not None:
-            coarse = replace(
-                instrument,
-                num_pixels=instrument.num_pixels // pair.upscale,
-                oversampling=instrument.oversampling * pair.upscale,
-                pixel_scale_arcsec=instrument.pixel_scale_arcsec * pair.upscale,
-                psf_fwhm_arcsec=pair.psf_fwhm_arcsec,
-            )
-            self.low_optics = Optics.of(coarse, device)
+        if pair is not None and pair.method == "telescope":
+            self.low_optics = Optics.of(config.coarse_instrument, device)
         self.source_images = None
         if images is not None:
             loaded = load_source_images(images.path, config.bands, images.subtract_corner)
@@ -196,6 +189,7 @@ def _simulate_batch(
             smooth = noise.detected(smooth * area, replace(config.detector, noise="none"))[1]
     else:
         peak = expected.unflatten(0, (count, config.bands)).amax(dim=(1, 2)).repeat_interleave(config.bands)[:, None]
+        _check_light(peak.flatten()[:: config.bands] > 0, first, seed)
         expected = expected / peak
         noise_free = _images(expected, config.bands, telescope.num_pixels)
         if pair is not None and pair.method == "telescope":
@@ -209,18 +203,23 @@ def _simulate_batch(
     if smooth is not None:
         images["smooth"] = _images(smooth, config.bands, telescope.num_pixels)
     images = compiled(_scaled, compile)(config, **images)
-    dark = (~images["image"].flatten(1).isfinite().all(dim=1)).nonzero().flatten().tolist()
-    if dark:
-        raise ValueError(
-            f"Sample {first + dark[0]} of seed {seed} has no light in the field to divide by: its source lies too far "
-            "outside, or is too small. Bring `source.position` nearer to the lens."
-        )
+    _check_light(images["image"].flatten(1).isfinite().all(dim=1), first, seed)
     if smooth is not None:
         images["imprint"] = images["noise_free"] - images.pop("smooth")
     if pair is not None:
         image = images["image"]
         images |= {"image": _shrink(image, pair), "target": image}
     return scenes, images
+
+
+def _check_light(is_lit: torch.Tensor, first: int, seed: int) -> None:
+    """Refuses samples without light, from `first` on, of which `is_lit` says whether each has some."""
+    dark = (~is_lit).nonzero().flatten().tolist()
+    if dark:
+        raise ValueError(
+            f"Sample {first + dark[0]} of seed {seed} has no light in the field to divide by: its source lies too far "
+            "outside, or is too small. Bring `source.position` nearer to the lens."
+        )
 
 
 class _Noise:

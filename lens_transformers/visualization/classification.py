@@ -181,7 +181,7 @@ def _roc_curves(
 
 
 def _class_ids(values, class_names: Sequence[str], name: str) -> np.ndarray:
-    ids = np.asarray(values)
+    ids = as_array(name, values)
     if ids.ndim != 1 or ids.size == 0 or not np.issubdtype(ids.dtype, np.integer):
         raise ValueError(f"{name} has shape {ids.shape} and type {ids.dtype}; it must be a list of integer class ids.")
     wrong = np.flatnonzero((ids < 0) | (ids >= len(class_names)))

@@ -11,6 +11,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.preprocessing import StandardScaler
 
+from ..evaluation.metric import as_array
 from .style import axes_for, colours_of, figure_of, frame
 
 
@@ -38,10 +39,10 @@ def plot_embedding(
         ValueError: If there are fewer than three images, a number is not finite, the method is not known, or the
             labels do not fit.
     """
-    vectors = np.asarray(embeddings, dtype=np.float64)
+    vectors = as_array("embeddings", embeddings).astype(np.float64)
     if vectors.ndim != 2 or len(vectors) < 3 or not np.isfinite(vectors).all():
         raise ValueError(f"embeddings must be (images, width), at least three and finite, got shape {vectors.shape}.")
-    ids = np.zeros(len(vectors), dtype=int) if labels is None else np.asarray(labels)
+    ids = np.zeros(len(vectors), dtype=int) if labels is None else as_array("labels", labels)
     names = tuple(class_names) if labels is not None else ("",)
     if ids.shape != (len(vectors),) or not np.isin(ids, range(len(names))).all():
         raise ValueError(f"labels must be one id a vector, 0 to {len(names) - 1}; got shape {ids.shape}.")

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..evaluation.metric import as_array
 from ..evaluation.power_spectrum import radial_power_spectrum
 from .style import INK, axes_for, colours_of, figure_of, frame
 
@@ -26,13 +27,13 @@ def plot_residual_power(
     Raises:
         ValueError: If a shape is another than the target's, or a pixel is not finite.
     """
-    target = np.asarray(target, dtype=np.float64)
+    target = as_array("target", target).astype(np.float64)
     ax = axes_for(ax, 5.4, 4.0)
     scale = 1.0 if pixel_scale is None else pixel_scale
     frequency, power = radial_power_spectrum(target)
     ax.plot(frequency / scale, power, color=INK, linewidth=1.2, linestyle=(0, (4, 3)), label="target")
     for (name, images), colour in zip(predictions.items(), colours_of(len(predictions)), strict=True):
-        images = np.asarray(images, dtype=np.float64)
+        images = as_array(name, images).astype(np.float64)
         if images.shape != target.shape:
             raise ValueError(f"{name} has shape {images.shape}; the target has {target.shape}.")
         frequency, power = radial_power_spectrum(images - target)

@@ -76,6 +76,16 @@ def test_sub_pixel_shifts_move_the_centre_of_light_by_as_much():
     np.testing.assert_allclose(((x - 0.5) * 32, (y - 0.5) * 32), (0.3, -0.7), atol=2e-4)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_images_of_any_type_are_rotated_in_it(dtype):
+    augmentation = LensAugmentation(rotate=True, max_shift=1.0)
+    images = _blob(32, 0.62, 0.41, 0.08)
+    rotated, _ = augmentation(images.to(dtype), keys=[3])
+    expected, _ = augmentation(images, keys=[3])
+    assert rotated.dtype == dtype
+    torch.testing.assert_close(rotated.float(), expected, atol=0.02, rtol=0)
+
+
 def test_oblong_images_rotate_without_shear():
     image = torch.zeros(1, 1, 20, 40)
     image[..., 5:15, 15:25] = 1.0

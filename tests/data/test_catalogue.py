@@ -143,6 +143,25 @@ def test_a_column_of_no_files_with_the_name_of_an_image_column_is_refused(name, 
         load_lensing_dataset(tmp_path / "lenses.csv")
 
 
+def test_a_catalogue_tells_the_pixel_scale_where_the_header_does_not(tmp_path, caplog):
+    known = fits.Header([("CTYPE1", "RA---TAN"), ("CTYPE2", "DEC--TAN"), ("CDELT1", -1e-4), ("CDELT2", 1e-4)])
+    for name, header in (("a", None), ("b", known)):
+        fits.PrimaryHDU(_image(0), header).writeto(tmp_path / f"{name}.fits")
+        np.save(tmp_path / f"{name}.npy", _image(0))
+    lines = "path,pixel_scale_arcsec,flux_unit\na.{0},0.05,nJy\nb.{0},0.05,nJy\n"
+    for suffix, scales in (("fits", [0.05, 0.36]), ("npy", [0.05, 0.05])):
+        (tmp_path / f"{suffix}.csv").write_text(lines.format(suffix))
+        dataset = load_lensing_dataset(tmp_path / f"{suffix}.csv", task="pretraining")
+        assert list(dataset["pixel_scale_arcsec"][:]) == pytest.approx(scales)
+        assert list(dataset["flux_unit"][:]) == ["nJy", "nJy"]
+    (tmp_path / "words.csv").write_text("path,pixel_scale_arcsec\na.fits,coarse\n")
+    report = LoadReport("")
+    dataset = load_lensing_dataset(tmp_path / "words.csv", task="pretraining", report=report)
+    assert np.isnan(dataset[0]["pixel_scale_arcsec"]) and report.not_read == {"column pixel_scale_arcsec": 1}
+    load_lensing_dataset(tmp_path / "npy.csv", task="pretraining", layout=FitsLayout(hdu=1))
+    assert "npy.csv: there are no FITS files, of which alone layout" in caplog.text
+
+
 def test_columns_may_be_named_as_what_readers_need(tmp_path):
     table = _table(tmp_path)
     table["position"], table["roles"], table["repaired"] = ["NW"] * 6, [1.5] * 6, ["yes"] * 6

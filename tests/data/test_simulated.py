@@ -207,3 +207,6 @@ def test_what_simulated_a_set_is_found_in_its_folder_or_in_its_name(tmp_path):
     (tmp_path / "simulation.yaml").write_text(yaml.safe_dump({**record, "config": config.to_dict()}))
     assert find_simulation(str(tmp_path), "test") == (config, 5, 7)
     assert find_simulation(str(tmp_path), "all") == (config, 5, None)
+    (tmp_path / "simulation.yaml").write_text(config.to_yaml())
+    with pytest.raises(ValueError, match="simulation.yaml does not say what simulate.py writes there"):
+        find_simulation(str(tmp_path), "all")

@@ -54,6 +54,15 @@ def test_every_number_is_scikit_learns(decimals):
     assert result == pytest.approx(_by_scikit_learn(probabilities, labels), abs=1e-12)
 
 
+def test_the_mean_of_f1_is_that_of_the_classes_that_are_there_or_predicted():
+    labels = np.array([0, 1, 0, 1])
+    with pytest.warns(UserWarning, match="AUC of class axion is undefined"):
+        right = ClassificationMetric().compute(predictions=np.eye(3)[labels], references=labels)
+        wrong = ClassificationMetric().compute(predictions=np.eye(3)[[0, 1, 0, 2]], references=labels)
+    assert right["f1_macro"] == 1 and right["intervals"]["f1_macro"] == [1, 1]
+    assert wrong["f1_macro"] == f1_score(labels, [0, 1, 0, 2], average="macro")
+
+
 def test_intervals_are_those_of_computing_each_resample_anew(monkeypatch):
     monkeypatch.setattr("lens_transformers.evaluation.bootstrap.NUM_RESAMPLES", 60)
     probabilities, labels = _predictions()

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from scipy.stats import ttest_rel
 
 from lens_transformers.evaluation.comparison import paired_difference
@@ -24,6 +25,12 @@ def test_numbers_are_compared_pair_by_pair():
     assert result.p_value == pytest.approx(expected.pvalue)
     assert (result.low, result.high) == pytest.approx(expected.confidence_interval())
     assert result.p_value < 0.01
+
+
+def test_scores_may_be_tensors():
+    scores = torch.tensor([40.0, 41, 42, 41], dtype=torch.bfloat16)
+    result = paired_difference(scores.requires_grad_(), torch.tensor([39.0, 40, 41, 41]))
+    assert result.difference == pytest.approx(0.75)
 
 
 def test_networks_that_do_not_differ_have_no_difference():

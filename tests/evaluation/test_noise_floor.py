@@ -15,6 +15,8 @@ def test_the_truth_scores_the_noise_of_the_targets_and_the_ceiling_lies_above_it
     # Shrinking by half keeps a quarter of the noise: without it the error is three quarters at best.
     assert 0.6 < ceiling["mse"] / truth["mse"] < 0.8
     assert ceiling["psnr"] > truth["psnr"] + 1
+    as_in_fits = (images.astype(">f4") for images in (noise_free, low, high))
+    assert noise_floor_rows(*as_in_fits, split="validation") == [truth, ceiling]
 
 
 def test_input_without_noise_shows_none_of_the_targets():

@@ -263,3 +263,11 @@ def test_wrong_input_is_refused():
         SuperResolutionMetric().add_batch(predictions=references[..., :6, :], references=references[..., :6, :])
     with pytest.raises(ValueError, match="data_range must be positive, got 0"):
         SuperResolutionMetric(0)
+
+
+def test_images_of_a_network_in_half_precision_are_compared():
+    images = torch.rand(2, 1, 24, 24)
+    predictions = (images + 0.1).requires_grad_()
+    quality = compare_images(predictions, images, data_range=1.0)
+    assert quality["mse"].tolist() == pytest.approx([0.01, 0.01], rel=1e-4) and not quality["ssim"].requires_grad
+    assert torch.equal(ring_masks(images.bfloat16()), ring_masks(images.bfloat16().float()))

@@ -526,6 +526,12 @@ def test_per_band_constants_are_applied_to_their_band():
     assert torch.equal(reconstruction[0, :, 0, 0], torch.tensor([1.0, -3.0]))
 
 
+def test_images_of_other_bands_are_refused_though_constants_a_band_would_make_them_more():
+    config = conv_config(num_channels=3, sr_pixel_mean=[0, 0, 0], sr_pixel_std=[1.0, 2.0, 3], sr_encoder_stretch=1)
+    with pytest.raises(ValueError, match=r"takes 3 band\(s\) \(`num_channels`\), but `pixel_values` has 1"):
+        LensMAEForSuperResolution(config)(torch.rand(1, 1, 16, 16))
+
+
 @pytest.mark.parametrize("bands", [1, 3])
 @pytest.mark.parametrize("head", [LensMAEForClassification, LensMAEForSuperResolution])
 def test_every_convolution_has_its_channels_last(head, bands):

@@ -153,6 +153,51 @@ def test_autoencoders_are_compared_at_one_ratio_whatever_they_were_trained_with(
     np.testing.assert_allclose(scores[1:], [scores[0]] * 2, rtol=1e-4)
 
 
+def test_a_training_split_without_a_class_leaves_the_linear_models_out(sources, tmp_path, caplog):
+    (tmp_path / "two/data").mkdir(parents=True)
+    for split in ("train", "test"):
+        dataset = load_lensing_dataset(sources["classification"], split)
+        kept = dataset.select(np.flatnonzero(dataset["label"][:] < 2)) if split == "train" else dataset
+        kept.to_parquet(tmp_path / f"two/data/{split}-00000-of-00001.parquet")
+    checkpoint = make_checkpoint(tmp_path / "run", "classification")
+    evaluation = evaluate_checkpoint(checkpoint, str(tmp_path / "two"), in_full=False)
+    assert [row["name"] for row in evaluation.results["rows"]] == ["lens_mae"]
+    assert "no training image is of axion" in caplog.text
+
+
+def test_a_report_goes_on_where_no_subhalo_can_be_planted(sources, tmp_path, monkeypatch, caplog):
+    def refuse(*_):
+        raise ValueError("Only 0 of 100 scenes have one on the ring.")
+
+    monkeypatch.setattr(classification, "plant_subhalos", refuse)
+    checkpoint = make_checkpoint(tmp_path / "run", "classification")
+    evaluation = evaluate_checkpoint(checkpoint, sources["classification"])
+    assert "worst_ten" in evaluation.figures and "planted_subhalos" not in evaluation.figures
+    assert "No planted subhalos: Only 0 of 100" in caplog.text
+
+
+def test_blocks_are_hidden_alike_whatever_the_seed_of_the_runs(sources, tmp_path):
+    first, second = (
+        make_checkpoint(tmp_path / str(seed), "pretraining", sources["pretraining"], training={"seed": seed})
+        for seed in (1, 2)
+    )
+    rows = [evaluate_checkpoint(run, in_full=False).results["rows"] for run in (first, second)]
+    (filled,), (again,) = ([row for row in one if row["name"] == "Mean of visible pixels"] for one in rows)
+    assert filled == again
+
+
+def test_one_image_and_no_checkpoint(tmp_path):
+    probabilities = {f"probability_{name}": [1 / 3] for name in LABEL_NAMES}
+    folder = tmp_path / "run[1]"
+    folder.mkdir()
+    Dataset.from_dict({"label": ["cdm"], **probabilities}).to_parquet(folder / "one.parquet")
+    with pytest.warns(UserWarning, match="AUC of class"):
+        page = write_report([folder / "one.parquet"] * 2, tmp_path / "page.html")
+    assert page.is_file()
+    with pytest.raises(ValueError, match="checkpoints are missing"):
+        write_report([], tmp_path / "none.html")
+
+
 def test_the_worst_images_are_named_by_their_row_in_the_split(sources, tmp_path, monkeypatch):
     monkeypatch.setattr(reconstruction, "_MAX_IMAGES", 15)
     run = make_checkpoint(tmp_path / "run", "pretraining")

@@ -97,6 +97,8 @@ def test_an_impossible_value_is_refused_in_words(overrides, message):
         ({"super_resolution.psf_fwhm_arcsec": None}, "needed for 'telescope'"),
         ({"scaling": "min_max"}, "keeps the flux"),
         ({"noise": None, "detector": {"exposure_time_s": 1.0}}, "needs noise instead of a detector"),
+        ({"instrument.oversampling": 20}, "no coarser telescope, of 2 times the .*oversampling must lie within"),
+        ({"super_resolution.psf_fwhm_arcsec": 1e3}, "no coarser telescope.*psf_fwhm_arcsec must lie within"),
         (
             {"instrument.psf_fits": "psf.fits", "instrument.psf_fwhm_arcsec": 0.0},
             "cannot have the point-spread function",

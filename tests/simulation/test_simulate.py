@@ -286,6 +286,15 @@ def test_a_source_outside_of_the_field_is_named_rather_than_divided_by(tmp_path,
         simulate(outside, 2, seed=1, start=4)
 
 
+def test_a_pair_of_telescopes_without_light_is_refused_as_well():
+    pair = get_preset("sr_physical").with_overrides(
+        {"instrument.num_pixels": 30, "source.position": {"radial": {"low": 400.0, "high": 400.0}}}
+    )
+    dark = pair.with_overrides({"source.effective_radius_arcsec": 1e-3, "source.sersic_index": 0.5})
+    with pytest.raises(ValueError, match="Sample 4 of seed 1 has no light in the field"):
+        simulate(dark, 2, seed=1, start=4)
+
+
 def test_tnfw_subhalos_deflect_less_than_points_of_their_mass():
     points = small("lens_default", noise=None)
     halos = points.with_overrides({"substructure.subhalos.profile": "tnfw", "substructure.compensate_mass": False})

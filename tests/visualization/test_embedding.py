@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from lens_transformers.visualization import plot_embedding
 
@@ -32,6 +33,11 @@ def test_more_classes_than_the_palette_has_differ_in_colour():
     figure = plot_embedding(np.random.default_rng(0).normal(size=(80, 4)), np.arange(80) % 8, tuple("abcdefgh"))
     colours = {tuple(handle.get_facecolor()[0]) for handle in figure.axes[0].get_legend().legend_handles}
     assert len(colours) == 8
+
+
+def test_a_networks_own_vectors_are_drawn():
+    vectors = torch.from_numpy(VECTORS).bfloat16().requires_grad_()
+    assert len(plot_embedding(vectors, torch.from_numpy(LABELS), NAMES).axes[0].collections[0].get_offsets()) == 60
 
 
 def test_without_labels_there_is_no_legend():

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from lens_transformers.visualization import plot_residual_power
 
@@ -21,6 +22,11 @@ def test_frequencies_are_per_arcsec_where_the_pixel_scale_is_known():
     ax = plot_residual_power({"half": TARGET / 2}, TARGET, pixel_scale=0.05).axes[0]
     assert ax.get_xlabel() == "spatial frequency [cycles per arcsec]"
     assert ax.get_lines()[0].get_xdata().max() == pytest.approx(0.5 / 0.05, rel=0.1)
+
+
+def test_tensors_of_a_network_are_drawn():
+    target = torch.from_numpy(TARGET).bfloat16()
+    assert len(plot_residual_power({"half": (target / 2).requires_grad_()}, target).axes[0].get_lines()) == 2
 
 
 def test_a_prediction_of_another_shape_is_refused():

@@ -357,10 +357,15 @@ class LensMAEConvStem(nn.Module):
         return self.projection(features).flatten(2).transpose(1, 2)
 
 
-def _checked_images(pixel_values: torch.Tensor) -> torch.Tensor:
+def _checked_images(pixel_values: torch.Tensor, num_channels: int) -> torch.Tensor:
     if pixel_values.ndim != 4:
         raise ValueError(
             f"`pixel_values` must have the shape (batch, bands, height, width), not {tuple(pixel_values.shape)}."
+        )
+    if pixel_values.shape[1] != num_channels:
+        raise ValueError(
+            f"This model takes {num_channels} band(s) (`num_channels`), but `pixel_values` has "
+            f"{pixel_values.shape[1]}: {tuple(pixel_values.shape)}."
         )
     # Constants and predictions are made of the type of the pixels, and would be cut to whole numbers as well.
     return pixel_values if pixel_values.is_floating_point() else pixel_values.float()
@@ -380,12 +385,7 @@ class LensMAEEmbeddings(nn.Module):
         self, pixel_values: torch.Tensor, noise: torch.Tensor | None = None, mask_ratio: float | None = None
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
         patch_size = self.config.patch_size
-        pixel_values = _checked_images(pixel_values)
-        if pixel_values.shape[1] != self.config.num_channels:
-            raise ValueError(
-                f"This model takes {self.config.num_channels} band(s) (`num_channels`), but `pixel_values` has "
-                f"{pixel_values.shape[1]}: {tuple(pixel_values.shape)}."
-            )
+        pixel_values = _checked_images(pixel_values, self.config.num_channels)
         if min(pixel_values.shape[2:]) < patch_size:
             raise ValueError(
                 f"Images of {pixel_values.shape[2]}x{pixel_values.shape[3]} pixels are smaller than one patch of "
@@ -1005,7 +1005,7 @@ class LensMAEForPreTraining(LensMAEPreTrainedModel):
             `torch.Tensor` of shape `(batch_size, num_patches, patch_size ** 2 * num_channels)`:
                 Patches, row by row.
         """
-        padded = pad_to_blocks(_checked_images(pixel_values), self.config.mask_block_size)
+        padded = pad_to_blocks(_checked_images(pixel_values, self.config.num_channels), self.config.mask_block_size)
         return to_patches(padded, self.config.patch_size)
 
     def unpatchify(self, patches: torch.Tensor, original_image_size: tuple[int, int] | None = None) -> torch.Tensor:
@@ -1281,7 +1281,7 @@ class LensMAEForSuperResolution(LensMAEPreTrainedModel):
         ```"""
         if pixel_values is None:
             raise ValueError("You have to specify pixel_values")
-        pixel_values = _checked_images(pixel_values)
+        pixel_values = _checked_images(pixel_values, self.config.num_channels)
         config = self.config
         mean, deviation = _per_band(config.sr_pixel_mean, pixel_values), _per_band(config.sr_pixel_std, pixel_values)
         standardized = (pixel_values - mean) / deviation
