@@ -196,7 +196,7 @@ def test_the_checkpoint_to_go_on_from_is_kept_beside_the_best(rings, run_script,
 
 
 def test_ctrl_c_saves_where_otherwise_the_best_alone_is_saved(rings, run_script, monkeypatch, tmp_path):
-    flags = ["--dataset", rings, *QUICK, "--max_steps", 4, "--save_strategy", "best", "--learning_rate", 1e3]
+    flags = ["--dataset", rings, *QUICK, "--max_steps", 4, "--save_strategy", "best", "--greater_is_better", True]
     flags += ["--validation_fraction", 0.4, "--split_seed", 1, "--eval_strategy", "steps", "--eval_steps", 1]
     monkeypatch.setattr(callbacks.MetricsFile, "on_step_begin", interrupted_in(3))
     with pytest.raises(SystemExit, match="--resume_from_checkpoint .*checkpoint-3"):
