@@ -30,12 +30,12 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from lens_transformers import LensMAEForClassification
-from lens_transformers.data import LABEL_NAMES, LensDataCollator
-from lens_transformers.data.resizing import resize_images
+from lens_transformers.data import LABEL_NAMES, LensDataCollator, resize_images
 from lens_transformers.data.schema import IMAGE_COLUMNS
 from lens_transformers.data.writing import written_whole
 from lens_transformers.evaluation import ClassificationMetric, average_over_symmetries, pca_logistic_rows
 from lens_transformers.evaluation.calibration import fit_temperature
+from lens_transformers.evaluation.classification import add_calibrated_error
 from lens_transformers.evaluation.pca import missing_classes
 from lens_transformers.report.loading import sample
 from lens_transformers.visualization import plot_confusion, plot_roc
@@ -134,10 +134,7 @@ def main() -> None:
         metric = ClassificationMetric().compute(predictions=of_network.softmax(dim=-1), references=labels)
         rows.append({"name": name, "split": "test", "num_train": len(train), **metric})
         if validation is not None:
-            at_temperature = (of_network / temperature).softmax(dim=-1)
-            metric = ClassificationMetric().compute(predictions=at_temperature, references=labels)
-            rows[-1]["ece_calibrated"] = metric["ece"]
-            rows[-1]["intervals"]["ece_calibrated"] = metric["intervals"]["ece"]
+            add_calibrated_error(rows[-1], (of_network / temperature).softmax(dim=-1), labels)
     if fitted is not None:
         rows += pca_logistic_rows(
             fitted["image"][:], fitted["label"][:], test["image"][:], labels, seed=arguments.seed

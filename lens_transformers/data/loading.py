@@ -132,7 +132,8 @@ def load_lensing_dataset(
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}.")
     if split_fractions is not None:
         check_division(split_fractions, split_seed)
-    is_laid_out, layout = layout is not None, _layout_of(layout)
+    fits_layout = _layout_of(layout)
+    holds_fits = False
     made = split_fractions is not None and split in split_fractions
     if made and streaming:
         raise ValueError("split_fractions needs the pixels of every image: load without streaming, then stream.")
@@ -149,10 +150,11 @@ def load_lensing_dataset(
             source, loaded_split, task, on_error=on_error, nan_fill=nan_fill, num_workers=num_workers
         )
     else:
-        rows = _recognise(Path(source), loaded_split, task, layout)
-        is_laid_out &= not any(suffix_of(item.paths[0]) in FITS_SUFFIXES for item in rows.items)
+        rows = _recognise(Path(source), loaded_split, task, fits_layout)
+        if layout is not None:
+            holds_fits = any(suffix_of(item.paths[0]) in FITS_SUFFIXES for item in rows.items)
         dataset, found = read_rows(rows, on_error=on_error, nan_fill=nan_fill, num_workers=num_workers)
-    if is_laid_out:
+    if layout is not None and not holds_fits:
         logger.warning("%s: there are no FITS files, of which alone layout says how they hold images.", named(source))
     if made and isinstance(dataset, Dataset):
         splits = split_by_content(dataset, split_fractions or {}, split_seed)

@@ -15,7 +15,7 @@ from .calibration import confidence_gaps
 from .metric import InMemoryMetric, as_array
 
 
-__all__ = ["ClassificationMetric", "check_probabilities"]
+__all__ = ["ClassificationMetric", "add_calibrated_error", "check_probabilities"]
 
 
 class ClassificationMetric(InMemoryMetric):
@@ -116,6 +116,19 @@ class ClassificationMetric(InMemoryMetric):
             interval = binomtest(num_right, num_images).proportion_ci(confidence_level, method="wilson")
             result["intervals"] |= dict.fromkeys(("accuracy", "f1_micro"), [float(interval.low), float(interval.high)])
         return {**result, "confusion_matrix": confusion_matrix(labels, predicted, labels=ids).tolist()}
+
+
+def add_calibrated_error(row: dict[str, Any], probabilities: Any, labels: Any) -> None:
+    """Adds `ece_calibrated`, the calibration error at a fitted temperature, and its interval to a row of metrics.
+
+    Args:
+        row: What `ClassificationMetric` gave of the probabilities as they are.
+        probabilities: `(batch, classes)`, calibrated.
+        labels: Class ids `(batch,)`.
+    """
+    calibrated = ClassificationMetric().compute(predictions=probabilities, references=labels)
+    row["ece_calibrated"] = calibrated["ece"]
+    row["intervals"]["ece_calibrated"] = calibrated["intervals"]["ece"]
 
 
 def check_probabilities(argument: str, probabilities: np.ndarray) -> None:

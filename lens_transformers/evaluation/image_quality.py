@@ -108,7 +108,7 @@ def ring_masks(images: torch.Tensor) -> torch.Tensor:
     Returns:
         `(batch, height, width)`, true in the ring; of a constant image true nowhere.
     """
-    smooth = images.mean(dim=1).to(torch.promote_types(images.dtype, torch.float32))  # NumPy has no bfloat16
+    smooth = images.to(torch.promote_types(images.dtype, torch.float32)).mean(dim=1)  # NumPy has no bfloat16
     smooth = _window_means_(smooth, _SMOOTHING, scratch=smooth.new_empty(2, *smooth.shape))
     further = _MARGIN - _SMOOTHING // 2
     inside = smooth[:, further:-further, further:-further]

@@ -41,9 +41,7 @@ def noise_floor_rows(
     Raises:
         ValueError: If the images do not fit each other, or as `SuperResolutionMetric`.
     """
-    noise_free, low, high = (
-        as_array(name, images) for name, images in {"noise_free": noise_free, "low": low, "high": high}.items()
-    )
+    noise_free, low, high = as_array("noise_free", noise_free), as_array("low", low), as_array("high", high)
     upscale = high.shape[-1] // low.shape[-1]
     shrunk = F.interpolate(torch.from_numpy(noise_free), scale_factor=1 / upscale, mode="bicubic").numpy()
     seen = low - shrunk

@@ -97,10 +97,11 @@ def _generated(folder: Path, repo_id: str | None) -> GeneratedCard:
     model_name = (repo_id or folder.resolve().name).rpartition("/")[2]
     text = _render(folder, results, repo_id or model_name, model_name)
     block = generated_part(text, "results.json")
-    # A run from scratch has none, whatever the card of another run in this place said.
-    is_from_scratch = results["model"].get("base_model", "unknown") is None
-    measured = (*MEASURED, "base_model") if is_from_scratch else MEASURED
-    return GeneratedCard(ModelCard, _card_data(results, model_name), block, measured)
+    data = _card_data(results, model_name)
+    # What a local folder is called on the Hub a person may know. A run from scratch has none, whatever another's card
+    # in this place said.
+    knows_base = data.base_model is not None or results["model"].get("base_model", "unknown") is None
+    return GeneratedCard(ModelCard, data, block, (*MEASURED, "base_model") if knows_base else MEASURED)
 
 
 def _card_data(results: dict[str, Any], model_name: str) -> ModelCardData:

@@ -1,5 +1,7 @@
 """Dataset cards: `README.md` of a folder of lens images, its facts read from the Parquet files and a description."""
 
+from bisect import bisect_right
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +177,5 @@ def _in_words(column: str, feature: Any) -> str:
 def _size_category(num_images: int) -> str:
     """The Hub's name for so many rows."""
     limits = ["1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T"]
-    place = next((place for place in range(len(limits)) if num_images < 1_000 * 10**place), len(limits))
-    if place in (0, len(limits)):
-        return f"n<{limits[0]}" if place == 0 else f"n>{limits[-1]}"
-    return f"{limits[place - 1]}<n<{limits[place]}"
+    names = ["n<1K", *(f"{low}<n<{high}" for low, high in pairwise(limits)), "n>1T"]
+    return names[bisect_right([10**exponent for exponent in range(3, 13)], num_images)]

@@ -150,7 +150,7 @@ def renew(card: RepoCard, generated: GeneratedCard, name: str) -> RepoCard:
             f"then `{END}`. Repair them, or move the file away to have a new card written."
         )
     for key, value in vars(generated.data).items():
-        if key in generated.measured or card.data.get(key) is None or (key == "base_model" and value is not None):
+        if key in generated.measured or card.data.get(key) is None:
             card.data[key] = value
     return stamp(card, pushed) if pushed else card
 

@@ -17,8 +17,7 @@ from transformers import (
     AutoModelForPreTraining,
 )
 
-from ..data import load_lensing_dataset
-from ..data.resizing import resize_images
+from ..data import load_lensing_dataset, resize_images
 from ..data.simulated import find_simulation
 from ..data.tasks import Task
 from ..hub.files import check_path

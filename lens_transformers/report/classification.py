@@ -11,6 +11,7 @@ from scipy.special import softmax
 from ..data import LABEL_NAMES
 from ..data.resizing import resize_arrays
 from ..evaluation import ClassificationMetric, pca_logistic_rows
+from ..evaluation.classification import add_calibrated_error
 from ..evaluation.explanation import explain_by_all
 from ..evaluation.pca import missing_classes
 from ..evaluation.pointing import plant_subhalos, pointing_rows
@@ -112,9 +113,7 @@ def describe_answers(
     if temperature != 1:
         calibrated = at_temperature(probabilities, temperature)
         calibrations[f"temperature {temperature:.2f}"] = calibrated
-        scores = ClassificationMetric(LABEL_NAMES).compute(predictions=calibrated, references=labels)
-        own["ece_calibrated"] = scores["ece"]
-        own["intervals"]["ece_calibrated"] = scores["intervals"]["ece"]
+        add_calibrated_error(own, calibrated, labels)
     results["rows"] = [own, *results["rows"][1:]]
     evaluation.figures["roc"] = plot_roc(labels, probabilities, LABEL_NAMES, train=learnt)
     evaluation.figures["confusion"] = plot_confusion(labels, predicted, LABEL_NAMES)

@@ -375,21 +375,20 @@ class LensSimulationConfig:
                 "super_resolution.method='telescope' blurs by psf_fwhm_arcsec: the coarser telescope cannot have the "
                 "point-spread function of instrument.psf_fits."
             )
-        if pair.method == "telescope":
-            try:
-                self.coarse_instrument  # noqa: B018
-            except ValueError as error:
-                raise ValueError(
-                    f"super_resolution.method='telescope': there is no coarser telescope, of {pair.upscale} times the "
-                    f"pixel scale and oversampling: {error}"
-                ) from error
+        try:
+            _ = self.coarse_instrument
+        except ValueError as error:
+            raise ValueError(
+                f"super_resolution.method='telescope': there is no coarser telescope, of {pair.upscale} times the "
+                f"pixel scale and oversampling: {error}"
+            ) from error
 
     @property
-    def coarse_instrument(self) -> Instrument:
-        """The telescope that sees the low resolution of pairs, where `super_resolution.method` is `"telescope"`."""
+    def coarse_instrument(self) -> Instrument | None:
+        """What sees the low resolution of pairs by `super_resolution.method` `"telescope"`; `None` of all others."""
         pair, fine = self.super_resolution, self.instrument
         if pair is None or pair.psf_fwhm_arcsec is None:
-            raise ValueError("There is no coarser telescope without super_resolution.method='telescope'.")
+            return None
         return replace(
             fine,
             num_pixels=fine.num_pixels // pair.upscale,

@@ -137,14 +137,14 @@ class _Telescope:
     """The grid that scenes are rendered on, the optics that turn them into images, and the images of sources."""
 
     def __init__(self, config: LensSimulationConfig, device: torch.device):
-        instrument, pair, images = config.instrument, config.super_resolution, config.source_images
+        instrument, images = config.instrument, config.source_images
         self.num_pixels = instrument.num_pixels
         fine = instrument.num_pixels * instrument.oversampling, instrument.pixel_scale_arcsec / instrument.oversampling
         self.x, self.y = pixel_grid(*fine, device)
         self.axis = pixel_axis(*fine).to(self.x)
         self.optics = Optics.of(instrument, device)
-        if pair is not None and pair.method == "telescope":
-            self.low_optics = Optics.of(config.coarse_instrument, device)
+        if (coarse := config.coarse_instrument) is not None:
+            self.low_optics = Optics.of(coarse, device)
         self.source_images = None
         if images is not None:
             loaded = load_source_images(images.path, config.bands, images.subtract_corner)
