@@ -277,8 +277,22 @@ class RunTrainer(LensTrainer):
         if free < needed:
             raise OSError(errno.ENOSPC, f"{needed} bytes are needed, {free} are free")
 
+    def _load_weights(self, folder: str) -> None:
+        # transformers saves many networks, ViT among them, under the names that older versions gave their weights.
+        # Trainer (5.24) looks for the new ones, and goes on with what there is where it finds none.
+        self.model.load_state_dict(self._network.from_pretrained(folder).state_dict())
+
+    def _load_best_model(self) -> None:
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            super()._load_best_model()
+        else:
+            self._load_weights(str(self.state.best_model_checkpoint))
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
-        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if self.is_fsdp_enabled:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+        else:
+            self._load_weights(resume_from_checkpoint)
         if self.averaged is None:
             return
         trained = Path(resume_from_checkpoint) / TRAINED_WEIGHTS

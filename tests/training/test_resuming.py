@@ -78,6 +78,32 @@ def test_a_killed_run_goes_on_to_the_weights_of_an_unbroken_one(
         assert steps[0] == steps[1]
 
 
+# transformers saves a ViT's weights under names of older versions.
+VIT = "hidden_size=16,num_hidden_layers=1,num_attention_heads=2,intermediate_size=16,patch_size=8"
+STOCK = ["--model_type", "vit", "--config_overrides", VIT, "--baselines", False, "--learning_rate", "1e-2"]
+EACH_STEP = ["--eval_strategy", "steps", "--eval_steps", 1, "--save_strategy", "steps", "--save_steps", 1]
+
+
+def test_a_stock_classifier_goes_on_to_the_weights_of_an_unbroken_run(rings, run_script, monkeypatch, tmp_path):
+    flags = ["--dataset", rings, *STOCK, "--max_steps", 4, "--save_strategy", "steps", "--save_steps", 2]
+    run_script(run_classification, *flags, "--output_dir", tmp_path / "unbroken")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(callbacks.MetricsFile, "on_step_end", killed_at(3))
+        run_script(run_classification, *flags, "--output_dir", tmp_path / "killed")
+    run_script(run_classification, *flags, "--output_dir", tmp_path / "killed", "--resume_from_checkpoint", True)
+    assert_same_weights(tmp_path / "unbroken", tmp_path / "killed")
+
+
+def test_the_best_checkpoint_of_a_stock_classifier_is_what_remains(rings, run_script, tmp_path):
+    # As if the worst were the best, so that it is not the last.
+    flags = ["--load_best_model_at_end", True, "--metric_for_best_model", "loss", "--greater_is_better", True]
+    data = ["--dataset", rings, "--validation_fraction", 0.4, "--split_seed", 1, "--max_steps", 3]
+    run_script(run_classification, *data, *STOCK, *EACH_STEP, *flags, "--output_dir", tmp_path)
+    best = json.loads((tmp_path / "trainer_state.json").read_text())["best_global_step"]
+    assert best < 3
+    assert_same_weights(tmp_path, tmp_path / f"checkpoint-{best}")
+
+
 def test_a_stream_of_several_passes_goes_on_where_it_was(rings, run_script, monkeypatch, tmp_path):
     flags = ["--dataset", rings, *STEPS, "--streaming", True]
     run_script(run_mae, *flags, "--output_dir", tmp_path / "unbroken")
