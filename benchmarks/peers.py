@@ -1,18 +1,28 @@
-"""Plain networks that ours are compared with, of which transformers has none.
+"""Networks that ours are compared with: plain ones, of which transformers has none, and a ViT that a core can train.
 
     python -m benchmarks.peers edsr training/recipes/sr_physical/train.yaml --output_dir runs/edsr
     python -m benchmarks.peers resnet training/recipes/lens_default/classify_from_scratch.yaml --output_dir runs/resnet
+    python -m benchmarks.peers vit training/recipes/assignment/vit_classification.yaml --dataset set --output_dir vit
 
 The network alone is another one: images, loop, schedule and evaluation are those of the script and the recipe.
 """
 
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForImageClassification, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForImageClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+    ViTConfig,
+    ViTImageProcessorPil,
+    set_seed,
+)
 from transformers.modeling_outputs import ImageClassifierOutput
 from transformers.models.swin2sr.modeling_swin2sr import ImageSuperResolutionOutput
 
@@ -40,6 +50,13 @@ def main() -> None:
         AutoModelForImageClassification.register(SmallResNetConfig, ResNet)
         sys.argv += ["--model_type", SmallResNetConfig.model_type]
         run_classification.main()
+    elif name == "vit":
+        import run_classification
+
+        with tempfile.TemporaryDirectory() as drawn:
+            _draw_vit(drawn)
+            sys.argv += ["--model_name_or_path", drawn]
+            run_classification.main()
     else:
         sys.exit(__doc__)
 
@@ -152,6 +169,26 @@ class _Block(nn.Module):
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         return torch.relu(self.residual(hidden) + self.shortcut(hidden))
+
+
+def _draw_vit(folder: str) -> None:
+    """Leaves a checkpoint as google/vit-base-patch16-224 is one, but narrow, of small images, and of random weights.
+
+    They are the same at every seed of a run, as a checkpoint's are.
+    """
+    set_seed(0)
+    side = 64
+    config = ViTConfig(
+        hidden_size=128,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        intermediate_size=512,
+        image_size=side,
+        patch_size=8,
+        num_labels=1000,
+    )
+    AutoModelForImageClassification.from_config(config).save_pretrained(folder)
+    ViTImageProcessorPil(size={"height": side, "width": side}).save_pretrained(folder)
 
 
 def _conv(num_in: int, num_out: int, stride: int = 1) -> nn.Conv2d:

@@ -5,7 +5,6 @@ import json
 from benchmarks.accuracy import claims_table, official_tables, training_tables
 from benchmarks.results import FOLDER
 from benchmarks.table import README, read, render, with_claims
-from benchmarks.training import PEERS, RUNS, TRAINING
 
 
 def make_run(psnr, name="LensMAE", words="from scratch", start=None, **baselines):
@@ -91,10 +90,3 @@ def test_the_readmes_claims_are_those_of_the_results():
     readme = README.read_text(encoding="utf-8")
     assert with_claims(readme, read(FOLDER)) == readme
     assert "| `sr_physical` | PSNR [dB] | **" in readme
-
-
-def test_every_run_has_a_recipe_and_starts_from_one_that_there_is():
-    for run in RUNS.values():
-        assert (TRAINING / f"recipes/{run.recipe}.yaml").is_file()
-        assert run.program in PEERS or (TRAINING / f"{run.program}.py").is_file()
-        assert run.start is None or RUNS[run.start].program == "run_mae"

@@ -1,4 +1,4 @@
-"""Plain networks in the place of ours, and the table that they stand in beside ours."""
+"""Other networks in the place of ours, and the table that they stand in beside ours."""
 
 import json
 
@@ -15,13 +15,20 @@ TWO_STEPS = ["--max_steps", 2, "--per_device_train_batch_size", 3]
 
 
 @pytest.mark.parametrize(
-    ("peer", "recipe", "name", "flags"),
+    ("peer", "recipe", "name", "part", "flags"),
     [
-        ("edsr", "sr_deeplense/train", "EDSR", ["--filter_size", 3]),
-        ("resnet", "deeplense_model_2/classify_from_scratch", "ResNet", ["--baselines", False]),
+        ("edsr", "sr_deeplense/train", "EDSR", "blocks", ["--filter_size", 3]),
+        ("resnet", "deeplense_model_2/classify_from_scratch", "ResNet", "blocks", ["--baselines", False]),
+        (
+            "vit",
+            "assignment/vit_classification",
+            "ViT",
+            "vit",
+            ["--baselines", False, "--validation_fraction", 0.4, "--split_seed", 1, "--num_train_epochs", 1],
+        ),
     ],
 )
-def test_a_plain_network_takes_the_place_of_ours(monkeypatch, tmp_path, rings, peer, recipe, name, flags):
+def test_another_network_takes_the_place_of_ours(monkeypatch, tmp_path, rings, peer, recipe, name, part, flags):
     images = write_pairs(tmp_path / "pairs") if peer == "edsr" else rings
     words = ["peers", peer, training.TRAINING / f"recipes/{recipe}.yaml", "--dataset", images, *flags, *TWO_STEPS]
     monkeypatch.setattr("sys.argv", list(map(str, [*words, "--output_dir", tmp_path / "run"])))
@@ -29,7 +36,7 @@ def test_a_plain_network_takes_the_place_of_ours(monkeypatch, tmp_path, rings, p
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["rows"][0]["name"] == name
     weights = load_file(tmp_path / "run" / "model.safetensors")
-    assert any(key.startswith("blocks.") for key in weights)
+    assert any(key.startswith(f"{part}.") for key in weights)
     assert all(np.isfinite(value.float().numpy()).all() for value in weights.values())
 
 
@@ -63,4 +70,4 @@ def test_every_run_has_a_recipe_and_a_start_that_is_a_run():
     for run in training.RUNS.values():
         assert (training.TRAINING / f"recipes/{run.recipe}.yaml").is_file()
         assert run.program in training.PEERS or (training.TRAINING / f"{run.program}.py").is_file()
-        assert run.start is None or run.start in training.RUNS
+        assert run.start is None or training.RUNS[run.start].program == "run_mae"
