@@ -279,7 +279,7 @@ class RunTrainer(LensTrainer):
 
     def _load_weights(self, folder: str) -> None:
         # transformers saves many networks, ViT among them, under the names that older versions gave their weights.
-        # Trainer (5.24) looks for the new ones, and goes on with what there is where it finds none.
+        # Trainer looks for the new ones, and goes on where it finds none (huggingface/transformers issue 48805).
         self.model.load_state_dict(self._network.from_pretrained(folder).state_dict())
 
     def _load_best_model(self) -> None:
