@@ -32,13 +32,16 @@ class SuperResolutionMetric(PerImageMetric):
     Args:
         data_range: Brightness range that PSNR and SSIM refer to. By default it is 1, the range of the official sets,
             and references that are not within [0, 1] are refused.
+
+    Raises:
+        ValueError: If that range is none.
     """
 
     columns = (*_AVERAGED, *_RING, "has_ring", "flux_prediction", "flux_reference")
 
     def __init__(self, data_range: float | None = None):
-        if data_range is not None and not data_range > 0:
-            raise ValueError(f"data_range must be positive, got {data_range}.")
+        if data_range is not None and not 0 < data_range < float("inf"):
+            raise ValueError(f"data_range must be a brightness above 0, got {data_range}.")
         self.data_range = data_range
         super().__init__()
 

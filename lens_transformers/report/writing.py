@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..evaluation import SuperResolutionMetric
 from ..hub.files import to_json, write_text_atomically
 from ..hub.results import without_paths
 from ..visualization import save_figure
@@ -64,8 +65,7 @@ def write_report(
         raise ValueError(f"{output} is a folder: give the name of a page in it, such as {output / 'report.html'}.")
     if figures is not None and Path(figures).exists() and not Path(figures).is_dir():
         raise ValueError(f"{figures} is a file: figures go into a folder.")
-    if data_range is not None and not 0 < data_range < float("inf"):
-        raise ValueError(f"data_range must be a brightness above 0, got {data_range}.")
+    SuperResolutionMetric(data_range)  # refuses what is no range, before anything is evaluated
     if output.suffix == ".json":
         raise ValueError(f"{output}: a page is no JSON, which is written beside it: give a name that ends in .html.")
     words = _checked(words or {})

@@ -261,7 +261,7 @@ def test_wrong_input_is_refused():
         SuperResolutionMetric().compute()
     with pytest.raises(ValueError, match=r"Images must be at least 7x7 pixels for SSIM, got \(6, 18\)"):
         SuperResolutionMetric().add_batch(predictions=references[..., :6, :], references=references[..., :6, :])
-    with pytest.raises(ValueError, match="data_range must be positive, got 0"):
+    with pytest.raises(ValueError, match="data_range must be a brightness above 0, got 0"):
         SuperResolutionMetric(0)
 
 

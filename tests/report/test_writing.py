@@ -295,6 +295,8 @@ def test_a_range_of_brightness_that_is_not_known_has_to_be_given(sources, tmp_pa
         pairs = pairs.map(lambda row: {name: 10 * row[name] for name in ("image", "target")}, features=pairs.features)
         pairs.to_parquet(brighter / "data" / f"{split}-00000-of-00001.parquet")
     run = make_checkpoint(tmp_path / "run", "super_resolution")
+    with pytest.raises(ValueError, match="data_range must be a brightness above 0, got inf"):
+        write_report([tmp_path / "nowhere"], tmp_path / "report.html", brighter, data_range=float("inf"))
     with pytest.raises(ValueError, match="data_range is not known: references reach from 0 to 10"):
         evaluate_checkpoint(run, str(brighter), in_full=False)
     evaluation = evaluate_checkpoint(run, str(brighter), data_range=10.0, in_full=False)
