@@ -65,7 +65,7 @@ NARROW_HEAD = (
     "--config_overrides",
     "sr_head=staged,sr_skip=false,sr_decoder_hidden_size=128,sr_decoder_num_hidden_layers=2",
 )
-# A step of the plain network takes a seventh longer than one of ours in bfloat16: seven eighths are as many minutes.
+# A step of the plain network takes a third longer than one of ours, in bfloat16: its minutes are more than ours.
 EDSR_STEPS = {"sr_deeplense": ("--max_steps", "2625"), "sr_physical": ("--max_steps", "21000")}
 UNDIVIDED = ("--split_fractions", "{}")
 RUNS = {
