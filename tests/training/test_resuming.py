@@ -48,6 +48,24 @@ def assert_same_weights(one, other):
     assert all(torch.equal(value, other[name]) for name, value in one.items())
 
 
+@pytest.fixture
+def run_unbroken_and_killed(run_script, monkeypatch, tmp_path):
+    """Makes a run at once, and the same again, killed after some of its steps; gives the folders of both."""
+
+    def run_both(script, *flags, killed_steps):
+        unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
+        run_script(script, *flags, "--output_dir", unbroken)
+        resumed = [*flags, "--output_dir", killed, "--resume_from_checkpoint", True]
+        for step in killed_steps:
+            with monkeypatch.context() as patch, pytest.raises(Killed):
+                patch.setattr(callbacks.MetricsFile, "on_step_end", killed_at(step))
+                run_script(script, *resumed)
+        run_script(script, *resumed)
+        return unbroken, killed
+
+    return run_both
+
+
 @pytest.mark.parametrize(
     ("script", "killed_steps", "extra"),
     [
@@ -59,19 +77,14 @@ def assert_same_weights(one, other):
     ids=["averaged weights", "accumulated gradients", "an evaluation at the end of the epoch"],
 )
 def test_a_killed_run_goes_on_to_the_weights_of_an_unbroken_one(
-    rings, run_script, monkeypatch, tmp_path, script, killed_steps, extra
+    rings, run_unbroken_and_killed, script, killed_steps, extra
 ):
     flags = ["--dataset", rings, *STEPS, *extra]
     if script is run_classification:
         flags += ["--baselines", False]
-    run_script(script, *flags, "--output_dir", tmp_path / "unbroken")
-    for step in killed_steps:
-        with monkeypatch.context() as patch, pytest.raises(Killed):
-            patch.setattr(callbacks.MetricsFile, "on_step_end", killed_at(step))
-            run_script(script, *flags, "--output_dir", tmp_path / "killed", "--resume_from_checkpoint", True)
-    run_script(script, *flags, "--output_dir", tmp_path / "killed", "--resume_from_checkpoint", True)
-    assert_same_weights(tmp_path / "unbroken", tmp_path / "killed")
-    logs = [(tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("unbroken", "killed")]
+    runs = run_unbroken_and_killed(script, *flags, killed_steps=killed_steps)
+    assert_same_weights(*runs)
+    logs = [(run / "metrics.jsonl").read_text().splitlines() for run in runs]
     entries = [list(map(json.loads, lines)) for lines in logs]
     for name in ("loss", "eval_loss"):
         steps = [[entry["step"] for entry in of_run if name in entry] for of_run in entries]
@@ -84,14 +97,9 @@ STOCK = ["--model_type", "vit", "--config_overrides", VIT, "--baselines", False,
 EACH_STEP = ["--eval_strategy", "steps", "--eval_steps", 1, "--save_strategy", "steps", "--save_steps", 1]
 
 
-def test_a_stock_classifier_goes_on_to_the_weights_of_an_unbroken_run(rings, run_script, monkeypatch, tmp_path):
+def test_a_stock_classifier_goes_on_to_the_weights_of_an_unbroken_run(rings, run_unbroken_and_killed):
     flags = ["--dataset", rings, *STOCK, "--max_steps", 4, "--save_strategy", "steps", "--save_steps", 2]
-    run_script(run_classification, *flags, "--output_dir", tmp_path / "unbroken")
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(callbacks.MetricsFile, "on_step_end", killed_at(3))
-        run_script(run_classification, *flags, "--output_dir", tmp_path / "killed")
-    run_script(run_classification, *flags, "--output_dir", tmp_path / "killed", "--resume_from_checkpoint", True)
-    assert_same_weights(tmp_path / "unbroken", tmp_path / "killed")
+    assert_same_weights(*run_unbroken_and_killed(run_classification, *flags, killed_steps=[3]))
 
 
 def test_the_best_checkpoint_of_a_stock_classifier_is_what_remains(rings, run_script, tmp_path):
@@ -104,14 +112,9 @@ def test_the_best_checkpoint_of_a_stock_classifier_is_what_remains(rings, run_sc
     assert_same_weights(tmp_path, tmp_path / f"checkpoint-{best}")
 
 
-def test_a_stream_of_several_passes_goes_on_where_it_was(rings, run_script, monkeypatch, tmp_path):
+def test_a_stream_of_several_passes_goes_on_where_it_was(rings, run_unbroken_and_killed):
     flags = ["--dataset", rings, *STEPS, "--streaming", True]
-    run_script(run_mae, *flags, "--output_dir", tmp_path / "unbroken")
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(callbacks.MetricsFile, "on_step_end", killed_at(8))
-        run_script(run_mae, *flags, "--output_dir", tmp_path / "killed")
-    run_script(run_mae, *flags, "--output_dir", tmp_path / "killed", "--resume_from_checkpoint", True)
-    assert_same_weights(tmp_path / "unbroken", tmp_path / "killed")
+    assert_same_weights(*run_unbroken_and_killed(run_mae, *flags, killed_steps=[8]))
 
 
 def test_time_and_images_are_those_of_all_sessions(rings, run_script, monkeypatch, tmp_path):
