@@ -67,7 +67,7 @@ NARROW_HEAD = (
 )
 # A step of the plain network takes a third longer than one of ours, in bfloat16: its minutes are more than ours.
 EDSR_STEPS = {"sr_deeplense": ("--max_steps", "2625"), "sr_physical": ("--max_steps", "21000")}
-UNDIVIDED = ("--split_fractions", "{}")
+UNDIVIDED = ("--split_fractions", "null")
 RUNS = {
     "lens_default_pretrain": Run("run_mae", "lens_default/pretrain", "pretraining"),
     "lens_default": Run(

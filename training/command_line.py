@@ -98,7 +98,10 @@ class DataArguments:
     )
     split_fractions: dict | str | None = field(
         default=None,
-        metadata={"help": 'Divide a set that has no splits, as JSON: \'{"train": 0.8, "test": 0.2}\'.'},
+        metadata={
+            "help": 'Divide a set that has no splits, as JSON: \'{"train": 0.8, "test": 0.2}\'; null: though a recipe '
+            "does, leave a set that has splits as it is."
+        },
     )
     split_seed: int = field(
         default=0, metadata={"help": "Seed of that division, and of which images are held out or left out."}

@@ -31,7 +31,7 @@ def to_json(value: Any) -> str:
 
 
 def from_json(arguments: Any, name: str) -> Any:
-    """Reads an argument that is JSON on the command line, and may be none or be read already.
+    """Reads an argument that is JSON on the command line, where `null` is none, or that is read already.
 
     Raises:
         ValueError: If it is no JSON of an object; the message names the argument.
@@ -43,8 +43,8 @@ def from_json(arguments: Any, name: str) -> Any:
         value = json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"--{name} {text} is not JSON: {error}.") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"--{name} {text} must map names to values.")
+    if value is not None and not isinstance(value, dict):
+        raise ValueError(f"--{name} {text} must map names to values, or be null.")
     return value
 
 

@@ -425,6 +425,9 @@ def test_options_of_loading_reach_the_loader(tmp_path, caplog):
         splits.load_splits(command_line.DataArguments(str(tmp_path), fits_layout='{"hdus": [1]}'), "classification")
     with pytest.raises(ValueError, match="is not JSON"):
         command_line.DataArguments(str(tmp_path), split_fractions="half")
+    with pytest.raises(ValueError, match="must map names to values"):
+        command_line.DataArguments(str(tmp_path), split_fractions="0.5")
+    assert command_line.DataArguments(str(tmp_path), split_fractions="null").split_fractions is None
 
 
 def test_images_that_are_in_both_splits_are_warned_of(rings, tmp_path, caplog):

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from benchmarks import peers, training
 from benchmarks import results as results_module
 from tests.training.test_run_sr import write_pairs
+from training import run_classification, run_mae, run_sr
 
 
 TWO_STEPS = ["--max_steps", 2, "--per_device_train_batch_size", 3]
@@ -71,3 +72,22 @@ def test_every_run_has_a_recipe_and_a_start_that_is_a_run():
         assert (training.TRAINING / f"recipes/{run.recipe}.yaml").is_file()
         assert run.program in training.PEERS or (training.TRAINING / f"{run.program}.py").is_file()
         assert run.start is None or training.RUNS[run.start].program == "run_mae"
+
+
+@pytest.mark.parametrize("name", training.RUNS)
+def test_every_run_is_given_what_its_script_takes_and_the_images_as_they_are_divided(monkeypatch, name):
+    """All up to where images are read: the assignment's recipes divide a set, and those here are divided already."""
+    run, asked = training.RUNS[name], []
+    script = {"run_mae": run_mae, "run_sr": run_sr, "edsr": run_sr}.get(run.program, run_classification)
+    words = [name, f"{training.TRAINING}/recipes/{run.recipe}.yaml", *run.flags]
+    monkeypatch.setattr("sys.argv", [*words, "--model_name_or_path", "start"] if run.start else words)
+    monkeypatch.setattr(script, "set_up", lambda *_: None)
+
+    def load_splits(arguments, *_, **__):
+        asked.append(arguments)
+        raise InterruptedError
+
+    monkeypatch.setattr(script, "load_splits", load_splits)
+    with pytest.raises(InterruptedError):
+        script.main()
+    assert asked[0].dataset.startswith("simulate:") and asked[0].split_fractions is None
