@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NoReturn
 import torch
 import transformers
 import yaml
+from accelerate.utils import parse_flag_from_env
 from transformers import HfArgumentParser, TrainingArguments
 from transformers.integrations import is_tensorboard_available
 from transformers.trainer_utils import SaveStrategy, SchedulerType
@@ -214,9 +215,10 @@ class LensTrainingArguments(TrainingArguments):
         default=not torch.accelerator.is_available(),
         metadata={"help": "Train on the CPU. Default: if there is no accelerator."},
     )
-    bf16: bool = field(
-        default=has_fast_bfloat16(),
-        metadata={"help": "Compute in bfloat16 where that is safe. Default: if the hardware has it."},
+    # None until the device is known. Of another type, the flag would need a value.
+    bf16: bool = field(  # type: ignore[assignment]
+        default=None,
+        metadata={"help": "Compute in bfloat16 where that is safe. Default: if the hardware has it, without --fp16."},
     )
     dataloader_pin_memory: bool = field(
         default=torch.accelerator.is_available(),
@@ -270,6 +272,9 @@ class LensTrainingArguments(TrainingArguments):
             raise ValueError(f"--max_train_seconds must be a time above 0, got {self.max_train_seconds}.")
         if self.max_train_seconds is not None and self.max_steps <= 0:
             self.max_steps = 1  # until a trial decides; to train on a stream Trainer needs one from the start
+        if self.bf16 is None:
+            is_on_cpu = self.use_cpu or parse_flag_from_env("ACCELERATE_USE_CPU")
+            self.bf16 = not self.fp16 and has_fast_bfloat16("cpu" if is_on_cpu else None)
         super().__post_init__()
         if self.base_learning_rate is not None:
             self.learning_rate = self.base_learning_rate * self.images_per_step / 256

@@ -358,7 +358,25 @@ def test_the_machine_decides_precision_and_device_until_a_flag_does(monkeypatch,
     assert parse().use_cpu is not torch.accelerator.is_available()
     assert parse().bf16 is has_fast_bfloat16()
     assert parse("--bf16", "False").bf16 is False
+    assert parse("--bf16").bf16 is True
     assert parse("--bf16", "True", "--use_cpu", "True").bf16 is True
+
+
+@pytest.mark.parametrize("flag", [True, False], ids=["flag", "launched"])
+def test_on_the_cpu_beside_an_accelerator_the_cpu_decides_the_precision(monkeypatch, tmp_path, flag):
+    asked = []
+    monkeypatch.setattr(command_line, "has_fast_bfloat16", lambda device=None: bool(asked.append(device)))
+    monkeypatch.setattr(sys, "argv", ["run_mae.py", "--output_dir", str(tmp_path), "--use_cpu", str(flag)])
+    monkeypatch.setenv("ACCELERATE_USE_CPU", str(not flag).lower())
+    command_line.parse_arguments(command_line.LensTrainingArguments)
+    assert asked == ["cpu"]
+
+
+def test_half_precision_by_its_name_takes_the_place_of_the_machines_choice(monkeypatch, tmp_path):
+    monkeypatch.setattr(command_line, "has_fast_bfloat16", lambda _: True)
+    monkeypatch.setattr(sys, "argv", ["run_mae.py", "--output_dir", str(tmp_path), "--fp16"])
+    arguments = command_line.parse_arguments(command_line.LensTrainingArguments)[0]
+    assert (arguments.fp16, arguments.bf16) == (True, False)
 
 
 def test_a_missing_file_of_arguments_is_named(monkeypatch):
