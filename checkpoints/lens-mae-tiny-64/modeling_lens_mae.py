@@ -465,12 +465,15 @@ def eager_attention_forward(
     **kwargs: Unpack[TransformersKwargs],
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Attention as two matrix products, which also returns its weights."""
-    # Queries are fewer numbers than weights to scale, and softmax sums in float32 whatever the type: its result is not
-    # kept in float32 for the gradient, which would be most of a step's memory.
+    # Queries are fewer numbers than weights to scale, and softmax sums in float32 whatever the type. Of long rows its
+    # result is not kept in float32 for the gradient, which would be most of a step's memory; of short ones a CPU takes
+    # several times as long in half precision (torch 2.13).
     attention_weights = torch.matmul(query * scaling, key.transpose(2, 3))
     if attention_mask is not None:
         attention_weights = attention_weights + attention_mask
-    attention_weights = nn.functional.softmax(attention_weights, dim=-1)
+    is_short_in_half = key.shape[2] < 64 and query.dtype in (torch.bfloat16, torch.float16)
+    attention_weights = nn.functional.softmax(attention_weights, -1, dtype=torch.float32 if is_short_in_half else None)
+    attention_weights = attention_weights.to(query.dtype)
     attention_weights = nn.functional.dropout(attention_weights, p=dropout, training=module.training)
     attention_output = torch.matmul(attention_weights, value).transpose(1, 2).contiguous()
     return attention_output, attention_weights

@@ -14,7 +14,11 @@ from lens_transformers import (
     LensMAEForSuperResolution,
     LensMAEModel,
 )
-from lens_transformers.models.lens_mae.modeling_lens_mae import LensMAEAttention, pad_to_blocks
+from lens_transformers.models.lens_mae.modeling_lens_mae import (
+    LensMAEAttention,
+    eager_attention_forward,
+    pad_to_blocks,
+)
 
 
 SMALL = {
@@ -656,6 +660,23 @@ def test_eager_and_fused_attention_agree(head, config):
         inputs["noise"] = torch.rand(2, (32 // config.mask_block_size) ** 2)
     for one, other in zip(fused(**inputs).to_tuple(), eager(**inputs).to_tuple(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("num_keys", [5, 70])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_attention_of_short_and_long_rows_is_exact_to_its_type_with_its_gradient(dtype, num_keys):
+    states = [torch.randn(2, 3, number, 8, dtype=dtype, requires_grad=True) for number in (4, num_keys, num_keys)]
+    output, weights = eager_attention_forward(torch.nn.Identity(), *states, None, scaling=0.5)
+    assert output.dtype == weights.dtype == dtype
+    output.square().sum().backward()
+
+    exact = [each.detach().double().requires_grad_() for each in states]
+    expected = (exact[0] @ exact[1].mT * 0.5).softmax(dim=-1) @ exact[2]
+    expected.square().sum().backward()
+    precision = {"rtol": 30 * torch.finfo(dtype).eps, "atol": 30 * torch.finfo(dtype).eps}
+    torch.testing.assert_close(output.transpose(1, 2).double(), expected, **precision)
+    for own, right in zip(states, exact, strict=True):
+        torch.testing.assert_close(own.grad.double(), right.grad, **precision)
 
 
 @pytest.mark.parametrize("head", HEADS)
