@@ -75,12 +75,11 @@ def test_every_run_has_a_recipe_and_a_start_that_is_a_run():
 
 
 @pytest.mark.parametrize("name", training.RUNS)
-def test_every_run_is_given_what_its_script_takes_and_the_images_as_they_are_divided(monkeypatch, name):
+def test_every_run_is_given_what_its_script_takes_and_the_images_as_they_are_divided(monkeypatch, run_script, name):
     """All up to where images are read: the assignment's recipes divide a set, and those here are divided already."""
     run, asked = training.RUNS[name], []
     script = {"run_mae": run_mae, "run_sr": run_sr, "edsr": run_sr}.get(run.program, run_classification)
-    words = [name, f"{training.TRAINING}/recipes/{run.recipe}.yaml", *run.flags]
-    monkeypatch.setattr("sys.argv", [*words, "--model_name_or_path", "start"] if run.start else words)
+    start = ["--model_name_or_path", "start"] if run.start else []
     monkeypatch.setattr(script, "set_up", lambda *_: None)
 
     def load_splits(arguments, *_, **__):
@@ -89,5 +88,5 @@ def test_every_run_is_given_what_its_script_takes_and_the_images_as_they_are_div
 
     monkeypatch.setattr(script, "load_splits", load_splits)
     with pytest.raises(InterruptedError):
-        script.main()
+        run_script(script, training.TRAINING / f"recipes/{run.recipe}.yaml", *run.flags, *start)
     assert asked[0].dataset.startswith("simulate:") and asked[0].split_fractions is None

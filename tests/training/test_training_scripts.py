@@ -350,11 +350,18 @@ def test_a_file_of_arguments_is_read_and_flags_win_over_it(monkeypatch, tmp_path
     assert arguments.lr_scheduler_kwargs == {"min_lr": 0.1}
 
 
-def test_the_machine_decides_precision_and_device_until_a_flag_does(monkeypatch, tmp_path):
-    def parse(*flags):
+@pytest.fixture
+def parse(monkeypatch, tmp_path):
+    """Makes training arguments of flags."""
+
+    def parse_flags(*flags):
         monkeypatch.setattr(sys, "argv", ["run_mae.py", "--output_dir", str(tmp_path), *flags])
         return command_line.parse_arguments(command_line.LensTrainingArguments)[0]
 
+    return parse_flags
+
+
+def test_the_machine_decides_precision_and_device_until_a_flag_does(parse):
     assert parse().use_cpu is not torch.accelerator.is_available()
     assert parse().bf16 is has_fast_bfloat16()
     assert parse("--bf16", "False").bf16 is False
@@ -363,19 +370,17 @@ def test_the_machine_decides_precision_and_device_until_a_flag_does(monkeypatch,
 
 
 @pytest.mark.parametrize("flag", [True, False], ids=["flag", "launched"])
-def test_on_the_cpu_beside_an_accelerator_the_cpu_decides_the_precision(monkeypatch, tmp_path, flag):
+def test_on_the_cpu_beside_an_accelerator_the_cpu_decides_the_precision(monkeypatch, parse, flag):
     asked = []
     monkeypatch.setattr(command_line, "has_fast_bfloat16", lambda device=None: bool(asked.append(device)))
-    monkeypatch.setattr(sys, "argv", ["run_mae.py", "--output_dir", str(tmp_path), "--use_cpu", str(flag)])
     monkeypatch.setenv("ACCELERATE_USE_CPU", str(not flag).lower())
-    command_line.parse_arguments(command_line.LensTrainingArguments)
+    parse("--use_cpu", str(flag))
     assert asked == ["cpu"]
 
 
-def test_half_precision_by_its_name_takes_the_place_of_the_machines_choice(monkeypatch, tmp_path):
+def test_half_precision_by_its_name_takes_the_place_of_the_machines_choice(monkeypatch, parse):
     monkeypatch.setattr(command_line, "has_fast_bfloat16", lambda _: True)
-    monkeypatch.setattr(sys, "argv", ["run_mae.py", "--output_dir", str(tmp_path), "--fp16"])
-    arguments = command_line.parse_arguments(command_line.LensTrainingArguments)[0]
+    arguments = parse("--fp16")
     assert (arguments.fp16, arguments.bf16) == (True, False)
 
 
