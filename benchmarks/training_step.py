@@ -9,8 +9,10 @@ runs in autocast, as Trainer has it. ViTMAE is given the sin-cos positions that 
 one lacks, and every attention that it can run here; the fastest counts. `partial` predicts an eighth of the hidden
 patches (`prediction_ratio`). On a CPU one core is timed, on a GPU the clock; `tiny`, whose steps are short, in twice
 as many rounds. On a busy machine the ratio of one round is uncertain by a tenth, that of all by a hundredth. The
-floating-point operations of matrix products are counted as well: where these are most of a step, as for `base` in
-float32, it can hardly be more times as fast than it has fewer of them.
+floating-point operations of matrix products are counted as well: where these are most of a step, as for `base`, it can
+be more times as fast than it has fewer of them only by multiplying faster, which on processors of AMD it does in
+float32 (`LensMAELinear`). How often memory is taken from the system anew, a twentieth of a step and more, is left to
+the C library, and differs with what else the process holds.
 """
 
 import argparse

@@ -19,6 +19,7 @@ without a leak; any image size is taken; fixed positions stay fixed; images have
 """
 
 import filecmp
+import functools
 import json
 import math
 import os
@@ -290,7 +291,90 @@ class LensMAELearnedPositions(nn.Module):
 _POSITIONS: dict[str, type[nn.Module]] = {"sincos": LensMAEPositions, "learned": LensMAELearnedPositions}
 
 
-class LensMAEPatchProjection(nn.Linear):
+@functools.cache
+def _prefers_onednn() -> bool:
+    """Whether this processor multiplies matrices in float32 faster by oneDNN than by MKL, which torch asks for them.
+
+    Measured with torch 2.13: on AMD's with AVX-512 by a tenth to a half, on those with AVX2 alone not. Intel's are
+    MKL's own.
+    """
+    return (
+        torch.cpu.get_capabilities().get("cpu_name", "").startswith("AMD")
+        and torch.backends.cpu.get_cpu_capability() == "AVX512"
+        and torch.backends.mkl.is_available()
+        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    )
+
+
+def _is_watched() -> bool:
+    # Whoever traces, transforms or counts what is computed knows torch's linear map, not ours.
+    return (
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._len_torch_dispatch_stack() > 0
+    )
+
+
+def _onednn_linear(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    # The operator is that of compiled models. Plain torch multiplies by oneDNN in half precision, and in float32 only
+    # tensors of oneDNN's own layout, which would have to be copied.
+    return torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
+
+
+class _OneDNNLinear(torch.autograd.Function):
+    """`nn.functional.linear` by oneDNN, whose operator has no gradient."""
+
+    @staticmethod
+    def forward(ctx, hidden_states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        ctx.save_for_backward(hidden_states, weight)
+        return _onednn_linear(hidden_states, weight, bias)
+
+    @staticmethod
+    def backward(ctx, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        hidden_states, weight = ctx.saved_tensors
+        rows, grad_rows = hidden_states.flatten(0, -2), grad_output.flatten(0, -2)
+        # A gradient that is to have one itself is made of operators that have one.
+        linear = nn.functional.linear if torch.is_grad_enabled() else _onednn_linear
+        grad_hidden_states = grad_weight = grad_bias = None
+        if ctx.needs_input_grad[0]:
+            grad_hidden_states = linear(grad_rows, weight.T).view_as(hidden_states)
+        if ctx.needs_input_grad[1]:
+            # Of sums over all tokens oneDNN is faster only where fewer numbers go out than come in.
+            is_narrowing = weight.shape[0] < weight.shape[1]
+            grad_weight = (linear if is_narrowing else nn.functional.linear)(grad_rows.T, rows.T)
+        if ctx.needs_input_grad[2]:
+            grad_bias = grad_rows.sum(0)
+        return grad_hidden_states, grad_weight, grad_bias
+
+
+class LensMAELinear(nn.Linear):
+    """A linear map of tokens, which in float32 on a CPU takes the faster of torch's two libraries.
+
+    They agree to rounding. `torch.backends.mkldnn.flags(enabled=False)` leaves the choice to torch.
+    """
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        # With fewer multiplications the call costs more than it saves.
+        if hidden_states.numel() * self.out_features >= 2**23 and self._takes_onednn(hidden_states):
+            return _OneDNNLinear.apply(hidden_states, self.weight, self.bias)
+        return super().forward(hidden_states)
+
+    def _takes_onednn(self, hidden_states: torch.Tensor) -> bool:
+        return (
+            hidden_states.device.type == "cpu"
+            and hidden_states.dtype == self.weight.dtype == torch.float32
+            and not torch.is_autocast_enabled("cpu")
+            and _prefers_onednn()
+            and torch.backends.mkldnn.enabled
+            # Neither quantized nor sharded.
+            and type(hidden_states) is torch.Tensor
+            and type(self.weight) is nn.Parameter
+            and not _is_watched()
+        )
+
+
+class LensMAEPatchProjection(LensMAELinear):
     """The linear map of the patches; a class of its own for its initialisation."""
 
 
@@ -467,8 +551,9 @@ def eager_attention_forward(
     """Attention as two matrix products, which also returns its weights."""
     # Queries are fewer numbers than weights to scale, and softmax sums in float32 whatever the type. Of long rows its
     # result is not kept in float32 for the gradient, which would be most of a step's memory; of short ones a CPU takes
-    # several times as long in half precision (torch 2.13).
-    attention_weights = torch.matmul(query * scaling, key.transpose(2, 3))
+    # several times as long in half precision (torch 2.13). The product would copy keys as well, but transposed, which
+    # is slower.
+    attention_weights = torch.matmul(query * scaling, key.contiguous().transpose(2, 3))
     if attention_mask is not None:
         attention_weights = attention_weights + attention_mask
     is_short_in_half = key.shape[2] < 64 and query.dtype in (torch.bfloat16, torch.float16)
@@ -489,10 +574,10 @@ class LensMAEAttention(nn.Module):
         self.scaling = self.head_dim**-0.5
         self.is_causal = False
 
-        self.q_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=config.qkv_bias)
-        self.k_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=config.qkv_bias)
-        self.v_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=config.qkv_bias)
-        self.o_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.q_proj = LensMAELinear(config.hidden_size, config.hidden_size, bias=config.qkv_bias)
+        self.k_proj = LensMAELinear(config.hidden_size, config.hidden_size, bias=config.qkv_bias)
+        self.v_proj = LensMAELinear(config.hidden_size, config.hidden_size, bias=config.qkv_bias)
+        self.o_proj = LensMAELinear(config.hidden_size, config.hidden_size)
 
     def forward(
         self,
@@ -528,8 +613,8 @@ class LensMAEMLP(nn.Module):
     def __init__(self, config: LensMAEConfig):
         super().__init__()
         self.activation_fn = ACT2FN[config.hidden_act]
-        self.fc1 = nn.Linear(config.hidden_size, config.intermediate_size)
-        self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.fc1 = LensMAELinear(config.hidden_size, config.intermediate_size)
+        self.fc2 = LensMAELinear(config.intermediate_size, config.hidden_size)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         return self.fc2(self.activation_fn(self.fc1(hidden_states)))
@@ -581,14 +666,14 @@ class LensMAEDecoder(nn.Module):
         self.use_cls_token = config.use_cls_token
         self.prediction_ratio = config.prediction_ratio
         self.mask_unit_size = config.mask_unit_size
-        self.decoder_embed = nn.Linear(config.hidden_size, config.decoder_hidden_size)
+        self.decoder_embed = LensMAELinear(config.hidden_size, config.decoder_hidden_size)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, config.decoder_hidden_size))
         self.position_embeddings = _POSITIONS[config.position_embedding_type](decoder_config)
         self.decoder_layers = nn.ModuleList(
             [LensMAELayer(decoder_config) for _ in range(config.decoder_num_hidden_layers)]
         )
         self.decoder_norm = nn.LayerNorm(config.decoder_hidden_size, eps=config.layer_norm_eps)
-        self.decoder_pred = nn.Linear(config.decoder_hidden_size, config.patch_size**2 * config.num_channels)
+        self.decoder_pred = LensMAELinear(config.decoder_hidden_size, config.patch_size**2 * config.num_channels)
 
     def forward(
         self, hidden_states: torch.Tensor, patch_order: torch.Tensor, grid_size: tuple[int, int]
@@ -673,7 +758,7 @@ class LensMAEResidualUpsampler(nn.Module):
         self.patch_size = config.patch_size
         self.upscale = config.upscale
         width = config.sr_hidden_size
-        self.token_projection = nn.Linear(
+        self.token_projection = LensMAELinear(
             config.sr_decoder_hidden_size, config.patch_size**2 * config.sr_encoder_channels
         )
         self.conv_in = nn.Conv2d(config.num_channels, width, 3, padding=1)
@@ -731,7 +816,7 @@ class LensMAESuperResolutionHead(nn.Module):
         layer_config.hidden_size = config.sr_decoder_hidden_size
         layer_config.num_attention_heads = config.sr_decoder_num_attention_heads
         layer_config.intermediate_size = 4 * config.sr_decoder_hidden_size
-        self.bridge = nn.Linear(config.hidden_size, config.sr_decoder_hidden_size)
+        self.bridge = LensMAELinear(config.hidden_size, config.sr_decoder_hidden_size)
         self.layers = nn.ModuleList([LensMAELayer(layer_config) for _ in range(config.sr_decoder_num_hidden_layers)])
         self.norm = nn.LayerNorm(config.sr_decoder_hidden_size, eps=config.layer_norm_eps)
         self.upsampler = (
@@ -993,7 +1078,7 @@ class LensMAEForPreTraining(LensMAEPreTrainedModel):
         self.decoder = LensMAEDecoder(config)
         self.imprint_head = None
         if config.imprint_loss_weight:
-            self.imprint_head = nn.Linear(config.hidden_size, config.patch_size**2 * config.num_channels)
+            self.imprint_head = LensMAELinear(config.hidden_size, config.patch_size**2 * config.num_channels)
 
         self.post_init()
 

@@ -4,6 +4,7 @@ import io
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import Trainer, TrainingArguments
 
 from lens_transformers import (
@@ -14,8 +15,10 @@ from lens_transformers import (
     LensMAEForSuperResolution,
     LensMAEModel,
 )
+from lens_transformers.models.lens_mae import modeling_lens_mae
 from lens_transformers.models.lens_mae.modeling_lens_mae import (
     LensMAEAttention,
+    LensMAELinear,
     eager_attention_forward,
     pad_to_blocks,
 )
@@ -660,6 +663,158 @@ def test_eager_and_fused_attention_agree(head, config):
         inputs["noise"] = torch.rand(2, (32 // config.mask_block_size) ** 2)
     for one, other in zip(fused(**inputs).to_tuple(), eager(**inputs).to_tuple(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture
+def onednn_products(monkeypatch):
+    """The shapes of what oneDNN multiplies, on whichever processor."""
+    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        pytest.skip("needs oneDNN, which torch for this processor lacks")
+    multiply, shapes = modeling_lens_mae._onednn_linear, []
+
+    def recorded(rows, weight, bias=None):
+        shapes.append((tuple(rows.shape), tuple(weight.shape)))
+        return multiply(rows, weight, bias)
+
+    monkeypatch.setattr(modeling_lens_mae, "_prefers_onednn", lambda: True)
+    monkeypatch.setattr(modeling_lens_mae, "_onednn_linear", recorded)
+    return shapes
+
+
+def large_linear(out_features=128, bias=True):
+    torch.manual_seed(0)
+    return LensMAELinear(256, out_features, bias=bias)
+
+
+# Three of four tokens of two images: in memory they lie apart.
+def large_tokens():
+    return torch.randn(2, 400, 256, generator=torch.Generator().manual_seed(1))[:, :300]
+
+
+@pytest.mark.parametrize(("out_features", "num_products"), [(128, 3), (512, 2)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_large_linear_map_by_onednn_is_that_of_torch_with_its_gradients(
+    out_features, num_products, bias, onednn_products
+):
+    linear = large_linear(out_features, bias)
+    tokens = large_tokens().requires_grad_()
+    output = linear(tokens)
+    output.square().mean().backward()
+    assert len(onednn_products) == num_products
+    assert output.is_contiguous() and linear.weight.grad.is_contiguous()
+
+    exact = large_linear(out_features, bias).double()
+    exact_tokens = large_tokens().double().requires_grad_()
+    expected = exact(exact_tokens)
+    expected.square().mean().backward()
+    torch.testing.assert_close(output.double(), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(tokens.grad.double(), exact_tokens.grad, rtol=1e-5, atol=1e-8)
+    for own, right in zip(linear.parameters(), exact.parameters(), strict=True):
+        torch.testing.assert_close(own.grad.double(), right.grad, rtol=1e-5, atol=1e-8)
+
+
+def test_a_frozen_linear_map_has_no_gradient_made(onednn_products):
+    linear = large_linear().requires_grad_(False)
+    tokens = large_tokens().requires_grad_()
+    linear(tokens).sum().backward()
+    assert len(onednn_products) == 2 and linear.weight.grad is linear.bias.grad is None
+    torch.testing.assert_close(tokens.grad[0, 0], linear.weight.sum(0), rtol=1e-5, atol=1e-5)
+
+    linear.requires_grad_(True)
+    linear(large_tokens()).sum().backward()  # of images no gradient is asked
+    assert len(onednn_products) == 4 and linear.weight.grad is not None
+
+
+def test_the_gradient_of_a_gradient_is_that_of_torch(onednn_products):
+    linear = large_linear()
+
+    def second_gradient(function):
+        tokens = large_tokens().requires_grad_()
+        (gradient,) = torch.autograd.grad(function(tokens).pow(3).mean(), tokens, create_graph=True)
+        return torch.autograd.grad(gradient.pow(2).sum(), linear.weight)[0]
+
+    own = second_gradient(linear)
+    assert onednn_products
+    expected = second_gradient(lambda tokens: torch.nn.functional.linear(tokens, linear.weight, linear.bias))
+    torch.testing.assert_close(own, expected, rtol=1e-4, atol=1e-10)
+
+
+def with_autocast(linear, tokens):
+    with torch.autocast("cpu", torch.bfloat16):
+        return linear(tokens).float()
+
+
+def with_counted_operations(linear, tokens):
+    with FlopCounterMode(display=False) as counter:
+        output = linear(tokens)
+    assert counter.get_total_flops() == 2 * tokens.numel() * linear.out_features
+    return output
+
+
+def switched_off(linear, tokens):
+    with torch.backends.mkldnn.flags(enabled=False, allow_tf32=False):
+        return linear(tokens)
+
+
+def as_a_parametrized_weight(linear, tokens):
+    torch.nn.utils.parametrizations.weight_norm(linear)
+    return linear(tokens)
+
+
+LEFT_TO_TORCH = {
+    "small": lambda linear, tokens: torch.cat([linear(tokens[:, i : i + 100]) for i in range(0, 300, 100)], dim=1),
+    "double": lambda linear, tokens: linear.double()(tokens.double()).float(),
+    "autocast": with_autocast,
+    "counted": with_counted_operations,
+    "compiled": lambda linear, tokens: torch.compile(linear, backend="eager", fullgraph=True)(tokens),
+    "traced": lambda linear, tokens: torch.jit.trace(linear, tokens, check_trace=False)(tokens),
+    "transformed": lambda linear, tokens: torch.func.vmap(linear)(tokens),
+    "parametrized": as_a_parametrized_weight,
+    "switched off": switched_off,
+}
+
+
+# Of torch: that tracing is deprecated, and oneDNN's flags know of GPUs.
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("way", LEFT_TO_TORCH)
+def test_a_linear_map_is_left_to_torch_where_onednn_is_slower_or_unknown(way, onednn_products):
+    linear, tokens = large_linear(), large_tokens()
+    expected = torch.nn.functional.linear(tokens, linear.weight, linear.bias)
+    output = LEFT_TO_TORCH[way](linear, tokens)
+    assert not onednn_products
+    tolerance = 1e-2 if way == "autocast" else 1e-5
+    torch.testing.assert_close(output, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("processor", "instructions", "has_mkl", "prefers"),
+    [
+        ("AMD EPYC 9B14", "AVX512", True, True),
+        ("AMD EPYC 7742", "AVX2", True, False),
+        ("AMD EPYC 9B14", "AVX512", False, False),
+        ("Intel(R) Xeon(R) Processor", "AVX512", True, False),
+        (None, "DEFAULT", False, False),
+    ],
+)
+def test_onednn_is_preferred_where_it_was_measured_to_be_faster(
+    processor, instructions, has_mkl, prefers, onednn_products, monkeypatch
+):
+    capabilities = {} if processor is None else {"cpu_name": processor}
+    monkeypatch.undo()  # the fixture's answer; what it skips for stands
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: instructions)
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: has_mkl)
+    assert modeling_lens_mae._prefers_onednn.__wrapped__() is prefers
+
+
+def test_every_linear_map_of_tokens_takes_the_faster_library(config):
+    for head in HEADS:
+        plain = {
+            name
+            for name, module in head(config).named_modules()
+            if isinstance(module, torch.nn.Linear) and not isinstance(module, LensMAELinear)
+        }
+        assert plain <= {"classifier"}
 
 
 @pytest.mark.parametrize("num_keys", [5, 70])
