@@ -309,8 +309,7 @@ def _prefers_onednn() -> bool:
 def _is_watched() -> bool:
     # Whoever traces, transforms or counts what is computed knows torch's linear map, not ours.
     return (
-        torch.compiler.is_compiling()
-        or torch.jit.is_tracing()
+        torch.jit.is_tracing()
         or torch._C._are_functorch_transforms_active()
         or torch._C._len_torch_dispatch_stack() > 0
     )
@@ -327,21 +326,25 @@ class _OneDNNLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, hidden_states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        ctx.save_for_backward(hidden_states, weight)
+        # What no gradient needs is not kept: a frozen layer remembers no tokens.
+        ctx.save_for_backward(
+            hidden_states if ctx.needs_input_grad[1] else None, weight if ctx.needs_input_grad[0] else None
+        )
         return _onednn_linear(hidden_states, weight, bias)
 
     @staticmethod
     def backward(ctx, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         hidden_states, weight = ctx.saved_tensors
-        rows, grad_rows = hidden_states.flatten(0, -2), grad_output.flatten(0, -2)
         # A gradient that is to have one itself is made of operators that have one.
         linear = nn.functional.linear if torch.is_grad_enabled() else _onednn_linear
+        grad_rows = grad_output.flatten(0, -2)
         grad_hidden_states = grad_weight = grad_bias = None
-        if ctx.needs_input_grad[0]:
-            grad_hidden_states = linear(grad_rows, weight.T).view_as(hidden_states)
-        if ctx.needs_input_grad[1]:
+        if weight is not None:
+            grad_hidden_states = linear(grad_rows, weight.T).view(*grad_output.shape[:-1], -1)
+        if hidden_states is not None:
+            rows = hidden_states.flatten(0, -2)
             # Of sums over all tokens oneDNN is faster only where fewer numbers go out than come in.
-            is_narrowing = weight.shape[0] < weight.shape[1]
+            is_narrowing = grad_rows.shape[1] < rows.shape[1]
             grad_weight = (linear if is_narrowing else nn.functional.linear)(grad_rows.T, rows.T)
         if ctx.needs_input_grad[2]:
             grad_bias = grad_rows.sum(0)
@@ -355,14 +358,17 @@ class LensMAELinear(nn.Linear):
     """
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        # With fewer multiplications the call costs more than it saves.
-        if hidden_states.numel() * self.out_features >= 2**23 and self._takes_onednn(hidden_states):
+        if self._takes_onednn(hidden_states):
             return _OneDNNLinear.apply(hidden_states, self.weight, self.bias)
         return super().forward(hidden_states)
 
     def _takes_onednn(self, hidden_states: torch.Tensor) -> bool:
         return (
-            hidden_states.device.type == "cpu"
+            # Asked first: below, a compiler would take the number of tokens for a condition of its graph.
+            not torch.compiler.is_compiling()
+            # With fewer multiplications the call costs more than it saves.
+            and hidden_states.numel() * self.out_features >= 2**23
+            and hidden_states.device.type == "cpu"
             and hidden_states.dtype == self.weight.dtype == torch.float32
             and not torch.is_autocast_enabled("cpu")
             and _prefers_onednn()
