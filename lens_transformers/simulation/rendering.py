@@ -52,22 +52,24 @@ def render(
         The brightness `(batch, bands, points)`, 1 at the effective radius of a component without intensity.
     """
     columns = _Columns(scenes, x)
-    alpha_x, alpha_y = deflect(config, scenes, x, y, axis=axis, compile=compile)
-    beta = x - alpha_x, y - alpha_y
+    alpha = deflect(config, scenes, x, y, axis=axis, compile=compile)
     lights = [
-        (light, prefix, beta)
+        (light, prefix, alpha)
         for light, prefix in zip((config.source, *config.source_components), source_prefixes(config), strict=True)
     ]
+    undeflected = (x.new_zeros(1, 1),) * 2
     lights += [
-        (light, prefix, (x, y)) for light, prefix in zip(config.lens_light, lens_light_prefixes(config), strict=True)
+        (light, prefix, undeflected)
+        for light, prefix in zip(config.lens_light, lens_light_prefixes(config), strict=True)
     ]
     parts = []
     if config.source_images is not None and source_images is not None:
         pixel_scale = config.source_images.pixel_scale_arcsec
+        beta = x - alpha[0], y - alpha[1]
         parts.append(_lensed_image(config, columns, beta, source_images, pixel_scale))
         del lights[0]
-    for light, prefix, place in lights:
-        parts.append(_component(light, prefix, columns, place, compile))
+    for light, prefix, deflection in lights:
+        parts.append(_component(light, prefix, columns, (x, y), deflection, compile))
     surface = sum(parts[1:], start=parts[0])
     return surface.expand(-1, config.bands, -1)
 
@@ -141,10 +143,18 @@ def _rods(config: LensSimulationConfig, columns: "_Columns", x: torch.Tensor, y:
     return rotate(*rod_deflection(along, across, columns["vortex_half_length_arcsec"], area), cos, -sin)
 
 
-def _component(light: Source, prefix: str, columns: "_Columns", place: Deflection, compile: bool) -> torch.Tensor:
+def _component(
+    light: Source,
+    prefix: str,
+    columns: "_Columns",
+    place: tuple[torch.Tensor, torch.Tensor],
+    deflection: Deflection,
+    compile: bool,
+) -> torch.Tensor:
     """One Sersic component, `(batch, bands or 1, points)`."""
     brightness = compiled(_sersic, compile)(
         *place,
+        *deflection,
         columns[f"{prefix}_x_arcsec"],
         columns[f"{prefix}_y_arcsec"],
         *columns.direction(f"{prefix}_position_angle_rad"),
@@ -160,6 +170,8 @@ def _component(light: Source, prefix: str, columns: "_Columns", place: Deflectio
 def _sersic(
     x: torch.Tensor,
     y: torch.Tensor,
+    alpha_x: torch.Tensor,
+    alpha_y: torch.Tensor,
     source_x: torch.Tensor,
     source_y: torch.Tensor,
     cos: torch.Tensor,
@@ -168,7 +180,8 @@ def _sersic(
     sersic_index: torch.Tensor,
     axis_ratio: torch.Tensor,
 ) -> torch.Tensor:
-    return sersic_brightness(*rotate(x - source_x, y - source_y, cos, sin), radius, sersic_index, axis_ratio)
+    along, across = rotate(x - alpha_x - source_x, y - alpha_y - source_y, cos, sin)
+    return sersic_brightness(along, across, radius, sersic_index, axis_ratio)
 
 
 def _lensed_image(

@@ -119,14 +119,19 @@ def draw_normals(seed: int, index: int, out: np.ndarray) -> None:
     branches no processor foresees.
     """
     words = _stream(seed, index, stream=1).random_raw(out.size // 2).view(np.uint32)
-    # Never 0, whose logarithm there is none of.
-    uniform = (words.astype(np.float32) + np.float32(0.5)) * np.float32(2**-32)
+    uniform = words.astype(np.float32)
+    uniform += np.float32(0.5)  # never 0, whose logarithm there is none of
+    uniform *= np.float32(2**-32)
     radius, angle = uniform.reshape(2, -1)
-    radius = np.sqrt(-2 * np.log(radius))
+    np.log(radius, out=radius)
+    radius *= np.float32(-2)
+    np.sqrt(radius, out=radius)
     angle *= np.float32(2 * math.pi)
     first, second = out.reshape(2, -1)
-    np.multiply(radius, np.cos(angle), out=first)
-    np.multiply(radius, np.sin(angle), out=second)
+    np.cos(angle, out=first)
+    np.sin(angle, out=second)
+    first *= radius
+    second *= radius
 
 
 def _stream(seed: int, index: int, stream: int) -> np.random.Philox:
