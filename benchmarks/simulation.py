@@ -25,7 +25,7 @@ from .results import write_results
 from .timing import time_in_turns
 
 
-ROUNDS = 3
+ROUNDS = 4
 ROD_POINTS = 100
 
 

@@ -1,6 +1,6 @@
 """A training step of the masked autoencoder beside one of transformers' ViTMAE, of the same layers, batch and mask.
 
-    python -m benchmarks.training_step [--rounds 20] [--quick]
+    python -m benchmarks.training_step [--rounds 10] [--quick]
 
 A step is the loss, its gradients and fused AdamW. `base` is the published network on one band of 224x224 pixels,
 `tiny` the widths of our smallest on 64x64 in four layers, where it has one behind its convolutions. Both have the
@@ -44,7 +44,7 @@ COUNTED = ("full", "partial", "vit_mae_eager")
 def main() -> None:
     """Prints the rows and writes results/training_step.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--quick", action="store_true", help="one round of the smallest steps")
     one_step = ("NETWORK", "DTYPE", "MODEL", "DEVICE", "BATCH_SIZE")
     parser.add_argument("--one_step", nargs=5, metavar=one_step, help="run it alone, for benchmarks/memory.py")

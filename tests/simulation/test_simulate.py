@@ -286,6 +286,21 @@ def test_a_source_outside_of_the_field_is_named_rather_than_divided_by(tmp_path,
         simulate(outside, 2, seed=1, start=4)
 
 
+@pytest.mark.parametrize("scaling", ["peak", "min_max", "clipped_max"])
+def test_what_a_detector_sees_of_a_source_outside_of_the_field_is_named_as_well(tmp_path, scaling):
+    np.save(tmp_path / "galaxies.npy", np.random.default_rng(0).random((2, 8, 8)))
+    outside = small("deeplense_model_2").with_overrides(
+        {
+            "detector.noise": "none",
+            "source_images": {"path": str(tmp_path / "galaxies.npy"), "pixel_scale_arcsec": 0.1},
+            "source.position": {"radial": {"low": 40.0, "high": 40.0}},
+            "scaling": scaling,
+        }
+    )
+    with pytest.raises(ValueError, match="Sample 4 of seed 1 has no light in the field"):
+        simulate(outside, 2, seed=1, start=4)
+
+
 def test_a_pair_of_telescopes_without_light_is_refused_as_well():
     pair = get_preset("sr_physical").with_overrides(
         {"instrument.num_pixels": 30, "source.position": {"radial": {"low": 400.0, "high": 400.0}}}
