@@ -293,10 +293,10 @@ _POSITIONS: dict[str, type[nn.Module]] = {"sincos": LensMAEPositions, "learned":
 
 @functools.cache
 def _prefers_onednn() -> bool:
-    """Whether this processor multiplies matrices in float32 faster by oneDNN than by MKL, which torch asks for them.
+    """Whether this processor multiplies matrices in float32 faster by oneDNN than by MKL, as torch does by itself.
 
-    Measured with torch 2.13: on AMD's with AVX-512 by a tenth to a half, on those with AVX2 alone not. Intel's are
-    MKL's own.
+    Measured with torch 2.13 on processors of AMD: with AVX-512 by a twentieth to a half, with AVX2 alone not. MKL is
+    Intel's own, and stays on Intel's.
     """
     return (
         torch.cpu.get_capabilities().get("cpu_name", "").startswith("AMD")
