@@ -271,10 +271,16 @@ def test_parameters_of_a_profile_that_an_image_took_the_place_of_are_nan(tmp_pat
 
 
 @pytest.mark.parametrize("scaling", ["peak", "min_max", "clipped_max"])
-def test_a_source_outside_of_the_field_is_named_rather_than_divided_by(tmp_path, scaling):
+@pytest.mark.parametrize(
+    ("preset", "without_noise"),
+    [("lens_default", {"noise": None}), ("deeplense_model_2", {"detector.noise": "none"})],
+    ids=["relative", "detected"],
+)
+def test_a_source_outside_of_the_field_is_named_rather_than_divided_by(tmp_path, preset, without_noise, scaling):
     np.save(tmp_path / "galaxies.npy", np.random.default_rng(0).random((2, 8, 8)))
-    config = small("lens_default", noise=None).with_overrides(
+    config = small(preset).with_overrides(
         {
+            **without_noise,
             "source_images": {"path": str(tmp_path / "galaxies.npy"), "pixel_scale_arcsec": 0.1},
             "source.position": {"square": {"half_width": 0.0}},
             "scaling": scaling,
@@ -282,21 +288,6 @@ def test_a_source_outside_of_the_field_is_named_rather_than_divided_by(tmp_path,
     )
     assert simulate(config, 2).image.isfinite().all()
     outside = config.with_overrides({"source.position": {"radial": {"low": 40.0, "high": 40.0}}})
-    with pytest.raises(ValueError, match="Sample 4 of seed 1 has no light in the field"):
-        simulate(outside, 2, seed=1, start=4)
-
-
-@pytest.mark.parametrize("scaling", ["peak", "min_max", "clipped_max"])
-def test_what_a_detector_sees_of_a_source_outside_of_the_field_is_named_as_well(tmp_path, scaling):
-    np.save(tmp_path / "galaxies.npy", np.random.default_rng(0).random((2, 8, 8)))
-    outside = small("deeplense_model_2").with_overrides(
-        {
-            "detector.noise": "none",
-            "source_images": {"path": str(tmp_path / "galaxies.npy"), "pixel_scale_arcsec": 0.1},
-            "source.position": {"radial": {"low": 40.0, "high": 40.0}},
-            "scaling": scaling,
-        }
-    )
     with pytest.raises(ValueError, match="Sample 4 of seed 1 has no light in the field"):
         simulate(outside, 2, seed=1, start=4)
 
